@@ -1,3 +1,13 @@
-//! OSTree repositories in Rust: the formats, the traits, and the verbs.
+//! OSTree repositories in Rust: the formats, the traits of stores and transports, and the verbs.
+//!
+//! Data flows one way: [`format`] -> [`store`], [`transport`] -> `repo` -> `ops`.
+//! Nothing in here prints, reads the environment or the clock, or blocks a runtime thread.
 
+pub mod codec;
+pub mod error;
 pub mod format;
+pub mod pool;
+pub mod store;
+pub mod transport;
+
+pub use error::{Error, ErrorKind, Result, Subject};

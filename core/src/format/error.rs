@@ -26,7 +26,11 @@ pub enum Place {
 impl FormatError {
     /// Creates an error about the value called `what`.
     pub fn new(what: &'static str, problem: impl Into<Cow<'static, str>>) -> Self {
-        Self { what, at: None, problem: problem.into() }
+        Self {
+            what,
+            at: None,
+            problem: problem.into(),
+        }
     }
 
     /// Adds the byte offset or line at which the problem was seen.
@@ -59,6 +63,3 @@ impl FormatError {
         }
     }
 }
-
-/// The result of reading a format.
-pub type Result<T> = std::result::Result<T, FormatError>;

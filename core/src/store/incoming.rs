@@ -1,0 +1,218 @@
+//! The only thing a store accepts: an object that is checked while it is read.
+
+use std::io::Read;
+
+use bytes::Bytes;
+
+use super::{Body, ContentReader, FilezReader, LocalFile, Payload};
+use crate::codec::Codec;
+use crate::error::{Error, Result, from_read};
+use crate::format::{Checksum, FileHeader, METADATA_BYTES_MAX, ObjectName, ObjectType};
+
+/// An object on its way into a store.
+///
+/// Every way to get at its bytes verifies them: the reader ends in an error if they do not hash to
+/// the name that was announced. A store that meets an error keeps nothing.
+#[derive(Debug)]
+pub struct Incoming {
+    claim: Claim,
+    body: Body,
+    metadata_bytes_max: u64,
+}
+
+#[derive(Debug)]
+enum Claim {
+    /// It must hash to this.
+    Named(ObjectName),
+    /// It is named by what it hashes to.
+    Hashed(ObjectType),
+}
+
+impl Incoming {
+    /// Announces `body` as the object `name`.
+    pub fn named(name: ObjectName, body: Body) -> Self {
+        Self {
+            claim: Claim::Named(name),
+            body,
+            metadata_bytes_max: METADATA_BYTES_MAX,
+        }
+    }
+
+    /// Announces a file that is named by what it hashes to: one that is being recorded.
+    pub fn recorded_file(header: FileHeader, content_bytes: u64, content: Payload) -> Self {
+        let body = Body::File {
+            header,
+            content_bytes,
+            content,
+        };
+        let claim = Claim::Hashed(ObjectType::File);
+        Self {
+            claim,
+            body,
+            metadata_bytes_max: METADATA_BYTES_MAX,
+        }
+    }
+
+    /// Announces a metadata object that is named by what it hashes to.
+    pub fn recorded_metadata(object_type: ObjectType, bytes: impl Into<Bytes>) -> Self {
+        let body = Body::Metadata(Payload::Bytes(bytes.into()));
+        let claim = Claim::Hashed(object_type);
+        Self {
+            claim,
+            body,
+            metadata_bytes_max: METADATA_BYTES_MAX,
+        }
+    }
+
+    /// Limits how long a metadata object may be; the format's own limit stays.
+    #[must_use]
+    pub fn limit_metadata(mut self, bytes_max: u64) -> Self {
+        self.metadata_bytes_max = bytes_max.min(METADATA_BYTES_MAX);
+        self
+    }
+
+    /// Returns the kind of object.
+    pub fn object_type(&self) -> ObjectType {
+        match &self.claim {
+            Claim::Named(name) => name.object_type,
+            Claim::Hashed(object_type) => *object_type,
+        }
+    }
+
+    /// Returns the name, if it is known before the bytes are read.
+    pub fn name(&self) -> Option<ObjectName> {
+        match &self.claim {
+            Claim::Named(name) => Some(*name),
+            Claim::Hashed(_) => None,
+        }
+    }
+
+    /// Returns the body's shape: which encoding, and how its bytes come.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Returns the file on this machine that the content comes from, if it is one as it is.
+    ///
+    /// For sharing blocks or taking the file over **after** a [`ContentReader`] has verified it.
+    pub fn local_content(&self) -> Option<&LocalFile> {
+        match &self.body {
+            Body::File {
+                content: Payload::Local(file),
+                ..
+            } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Returns the file on this machine that is the whole `.filez`, if there is one.
+    ///
+    /// For taking it over **after** a [`FilezReader`] has verified it.
+    pub fn local_filez(&self) -> Option<&LocalFile> {
+        match &self.body {
+            Body::Filez {
+                payload: Payload::Local(file),
+                ..
+            } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Returns whether reading it costs little: it is at hand and small.
+    pub fn is_at_hand(&self) -> bool {
+        matches!(
+            &self.body,
+            Body::Metadata(Payload::Bytes(_))
+                | Body::File {
+                    content: Payload::Bytes(_),
+                    ..
+                }
+                | Body::Filez {
+                    payload: Payload::Bytes(_),
+                    ..
+                }
+        )
+    }
+
+    /// Reads and verifies a metadata object. **Blocking.**
+    pub fn into_metadata(self) -> Result<(ObjectName, Bytes)> {
+        let object_type = self.object_type();
+        let expected = self.name();
+        let limit = self.metadata_bytes_max;
+        let about = |error: Error| match expected {
+            Some(name) => error.about(name),
+            None => error,
+        };
+        let Body::Metadata(payload) = self.body else {
+            return Err(about(Error::invalid(
+                "a file body was announced as metadata",
+            )));
+        };
+        let bytes = match payload {
+            Payload::Bytes(bytes) => bytes,
+            payload => {
+                let mut bytes = Vec::new();
+                let mut reader = payload.into_reader().map_err(about)?.take(limit + 1);
+                reader
+                    .read_to_end(&mut bytes)
+                    .map_err(|e| about(from_read("cannot be read", e)))?;
+                bytes.into()
+            }
+        };
+        if bytes.len() as u64 > limit {
+            let problem = format!("is longer than the limit for metadata, {limit} bytes");
+            return Err(about(Error::corrupt(problem)));
+        }
+        let found = ObjectName::new(object_type, Checksum::of(&bytes));
+        match expected {
+            Some(name) if name != found => Err(Error::wrong_checksum(name, found.checksum)),
+            _ => Ok((found, bytes)),
+        }
+    }
+
+    /// Opens a file object for its header and content, verified at its end. **Blocking.**
+    pub fn into_content(self, codec: &dyn Codec) -> Result<ContentReader> {
+        let expected = self.expected_file()?;
+        match self.body {
+            Body::File {
+                header,
+                content_bytes,
+                content,
+            } => ContentReader::plain(expected, header, content_bytes, content.into_reader()?),
+            Body::Filez { payload, .. } => {
+                ContentReader::inflating(expected, payload.into_reader()?, codec.inflater())
+            }
+            Body::Metadata(_) => Err(Error::invalid("metadata was announced as a file")),
+        }
+    }
+
+    /// Opens a file object as `.filez`, verified at its end. **Blocking.**
+    ///
+    /// What comes as `.filez` is passed on as it is; what does not is deflated at `level`.
+    pub fn into_filez(self, codec: &dyn Codec, level: u8) -> Result<FilezReader> {
+        let expected = self.expected_file()?;
+        match self.body {
+            Body::Filez { payload, .. } => {
+                FilezReader::passing(expected, payload.into_reader()?, codec.inflater())
+            }
+            Body::File {
+                header,
+                content_bytes,
+                content,
+            } => {
+                let reader = content.into_reader()?;
+                let content = ContentReader::plain(expected, header, content_bytes, reader)?;
+                FilezReader::deflating(content, codec.deflater(level))
+            }
+            Body::Metadata(_) => Err(Error::invalid("metadata was announced as a file")),
+        }
+    }
+
+    fn expected_file(&self) -> Result<Option<Checksum>> {
+        match (self.object_type(), &self.claim) {
+            (ObjectType::File, Claim::Named(name)) => Ok(Some(name.checksum)),
+            (ObjectType::File, Claim::Hashed(_)) => Ok(None),
+            _ => Err(Error::invalid("a metadata object has no content")),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The traits of places, and what moves between them.
+//!
+//! Three kinds of state are three traits, because they are three different systems: immutable
+//! objects named by their hash ([`ObjectStore`]), few names that move ([`RefStore`]), and what is
+//! mutable or named otherwise ([`RepoState`]).
+
+mod body;
+mod content_reader;
+mod filez_reader;
+mod incoming;
+mod local;
+mod object_store;
+mod ref_store;
+mod repo_state;
+mod resumable;
+mod scratch;
+
+pub use body::{Body, Payload};
+pub use content_reader::ContentReader;
+pub use filez_reader::FilezReader;
+pub use incoming::Incoming;
+pub use local::{LinkView, Linked, LocalContent, LocalFile, LocalObject, LocalObjects, Takeover};
+pub use object_store::{
+    Batch, BatchOptions, BatchStats, Durability, Encoding, Leftovers, Listed, LockGuard, LockKind,
+    ObjectSource, ObjectStore, Put, Stat, Stored, Trust,
+};
+pub use ref_store::{
+    ExpectedRef, RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue,
+};
+pub use repo_state::{ExtraName, Partial, RepoState, SignedSummary, Swap};
+pub use resumable::ResumableSource;
+pub use scratch::{Scratch, ScratchContent, ScratchFile};

@@ -1,0 +1,199 @@
+//! Moving files by relative path. Knows nothing of OSTree.
+
+use std::fmt::{self, Debug};
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::error::Result;
+use crate::format::FormatError;
+
+/// A place that files can be fetched from by path.
+#[async_trait]
+pub trait Transport: Debug + Send + Sync + 'static {
+    /// Returns the full address of `path`, without secrets, for messages.
+    fn describe(&self, path: &RemotePath) -> String;
+
+    /// Returns the address of the whole remote, without secrets.
+    fn origin(&self) -> &str;
+
+    /// Fetches one file. `None` when it is not there.
+    ///
+    /// Returns once the answer's header is known; bytes follow as they arrive. Each wait is limited
+    /// in time by the transport, so that neither this call nor the stream can hang. Tries once:
+    /// trying again is the caller's business.
+    async fn fetch(&self, path: &RemotePath, options: FetchOptions) -> Result<Option<Fetched>>;
+}
+
+/// A place that files can be written to as well.
+#[async_trait]
+pub trait WritableTransport: Transport {
+    /// Writes a file whole: others see the old one or the new one, never a part.
+    ///
+    /// A failed precondition is an answer. Where the outcome is not known, the error is
+    /// [`Indeterminate`](crate::error::ErrorKind::Indeterminate).
+    async fn put(
+        &self,
+        path: &RemotePath,
+        precondition: Precondition,
+        body: PutBody,
+    ) -> Result<PutAnswer>;
+
+    /// Deletes files; those that are not there are no error.
+    async fn delete(&self, paths: &[RemotePath]) -> Result<()>;
+
+    /// Lists the files whose path starts with `prefix`, which ends at a `/` or is empty.
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<ListedFile>>;
+}
+
+/// How to fetch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchOptions {
+    /// Answer [`Fetched::NotModified`] if the file still is this version.
+    pub unless: Option<Validator>,
+    /// Send only what follows.
+    pub resume: Option<Resume>,
+    /// Refuse a file longer than this.
+    pub bytes_max: Option<u64>,
+}
+
+/// From where to continue an interrupted fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The first byte that is wanted.
+    pub offset: u64,
+    /// The version that the earlier bytes came from: of another one all of it is sent.
+    pub validator: Validator,
+}
+
+/// What a server says to tell versions of a file apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Validator {
+    /// A strong entity tag, quotes included.
+    ETag(String),
+    /// A modification time, as the server wrote it.
+    LastModified(String),
+}
+
+/// The answer to a fetch.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The file is the version that the caller has.
+    NotModified,
+    /// The file, or the rest of it.
+    File(FetchedFile),
+}
+
+/// A file that is arriving.
+pub struct FetchedFile {
+    /// Where the bytes start in the file: 0, or what was asked to resume from.
+    pub offset: u64,
+    /// How long the whole file is, if the server says.
+    pub total_bytes: Option<u64>,
+    /// Which version it is, if the server says.
+    pub validator: Option<Validator>,
+    /// The bytes. Ends in an error if they stop short of what the server announced.
+    pub bytes: BoxStream<'static, Result<Bytes>>,
+}
+
+impl Debug for FetchedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FetchedFile")
+            .field("offset", &self.offset)
+            .field("total_bytes", &self.total_bytes)
+            .field("validator", &self.validator)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What to write.
+#[allow(missing_debug_implementations)] // a stream has nothing to show
+pub enum PutBody {
+    /// Bytes at hand.
+    Bytes(Bytes),
+    /// A stream of known length.
+    Stream {
+        /// How many bytes will come.
+        total_bytes: u64,
+        /// The bytes; an error aborts the write.
+        bytes: BoxStream<'static, Result<Bytes>>,
+    },
+}
+
+/// What must hold for a write to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// The file does not exist.
+    Absent,
+    /// The file is this version.
+    Unchanged(Validator),
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutAnswer {
+    /// It is written and durable.
+    Done {
+        /// The new version, if the place tells.
+        validator: Option<Validator>,
+    },
+    /// The precondition does not hold.
+    Conflict,
+}
+
+/// One entry of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedFile {
+    /// The path.
+    pub path: RemotePath,
+    /// The length.
+    pub bytes: u64,
+    /// When it was written.
+    pub modified: Option<SystemTime>,
+}
+
+/// A relative path below a remote: parts separated by single `/`, none empty, `.` or `..`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RemotePath(Box<str>);
+
+impl RemotePath {
+    /// Checks and wraps a path.
+    pub fn new(path: &str) -> std::result::Result<Self, FormatError> {
+        let bad = |part: &str| part.is_empty() || part == "." || part == "..";
+        if path.split('/').any(bad) || path.contains('\0') {
+            let problem = "expected parts separated by single '/', none of them '.' or '..'";
+            return Err(FormatError::new("remote path", problem));
+        }
+        Ok(Self(path.into()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RemotePath {
+    type Err = FormatError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, FormatError> {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Debug for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
