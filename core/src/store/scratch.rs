@@ -16,6 +16,10 @@ use crate::transport::{RemotePath, Validator};
 /// nobody takes up expire.
 #[async_trait]
 pub trait Scratch: Debug + Send + Sync + 'static {
+    /// Returns the paths from `origin` of which something is kept, so that the others need not be
+    /// asked for one by one.
+    async fn kept(&self, origin: &str) -> Result<Vec<RemotePath>>;
+
     /// Returns what is kept of `path` from `origin`, a remote's address, and claims it.
     ///
     /// An entry that another download holds is not returned.
