@@ -5,7 +5,7 @@ mod dirmeta;
 mod dirtree;
 mod error;
 mod file_header;
-mod framing;
+pub(crate) mod framing;
 pub mod gvariant;
 pub mod keyfile;
 mod names;

@@ -9,6 +9,7 @@ mod content_reader;
 mod filez_reader;
 mod incoming;
 mod local;
+mod memory;
 mod object_store;
 mod ref_store;
 mod repo_state;
@@ -20,6 +21,7 @@ pub use content_reader::ContentReader;
 pub use filez_reader::FilezReader;
 pub use incoming::Incoming;
 pub use local::{LinkView, Linked, LocalContent, LocalFile, LocalObject, LocalObjects, Takeover};
+pub use memory::{MemoryOptions, MemoryStore};
 pub use object_store::{
     Batch, BatchOptions, BatchStats, Durability, Encoding, Leftovers, Listed, LockGuard, LockKind,
     ObjectSource, ObjectStore, Put, Stat, Stored, Trust,
