@@ -3,6 +3,7 @@
 //! Data flows one way: [`format`] -> [`store`], [`transport`] -> `repo` -> `ops`.
 //! Nothing in here prints, reads the environment or the clock, or blocks a runtime thread.
 
+pub mod archive;
 pub mod codec;
 pub mod error;
 pub mod format;

@@ -172,6 +172,12 @@ impl RemotePath {
         Ok(Self(path.into()))
     }
 
+    /// Wraps a path that was made here, of parts that are checked: names, hex digits.
+    pub(crate) fn of_checked_parts(path: String) -> Self {
+        debug_assert!(Self::new(&path).is_ok(), "{path:?}");
+        Self(path.into())
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0

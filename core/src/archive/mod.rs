@@ -1,0 +1,11 @@
+//! The archive layout over a transport: which path holds what.
+//!
+//! All paths below a remote are made in this module, and nowhere else.
+
+mod layout;
+mod read;
+mod remote;
+
+pub use layout::{CONFIG_PATH, SUMMARY_PATH, SUMMARY_SIGNATURE_PATH};
+pub use read::{FileVersion, IfChanged};
+pub use remote::{ArchiveLimits, ArchiveRemote};
