@@ -7,7 +7,9 @@ pub mod archive;
 pub mod codec;
 pub mod error;
 pub mod format;
+pub mod ops;
 pub mod pool;
+pub mod repo;
 pub mod store;
 pub mod transport;
 

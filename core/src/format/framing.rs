@@ -63,16 +63,6 @@ impl<'a> TupleReader<'a> {
             .ok_or_else(|| self.error("is cut short"))
     }
 
-    /// Expects that nothing follows but padding to `align`; 1 where there is none.
-    pub(crate) fn end(mut self, align: usize) -> Result<(), FormatError> {
-        self.align(align)?;
-        if self.pos == self.table {
-            Ok(())
-        } else {
-            Err(self.error("bytes follow its end"))
-        }
-    }
-
     fn align(&mut self, align: usize) -> Result<(), FormatError> {
         let to = self.pos.next_multiple_of(align);
         match self.data.get(self.pos..to) {

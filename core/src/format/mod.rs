@@ -1,6 +1,7 @@
 //! OSTree's formats: pure functions from bytes to values and back, no I/O.
 
 mod checksum;
+mod commit;
 mod dirmeta;
 mod dirtree;
 mod error;
@@ -10,15 +11,20 @@ pub mod gvariant;
 pub mod keyfile;
 mod names;
 mod object;
+mod sizes;
+mod summary;
 mod xattrs;
 
 pub use checksum::{Checksum, Hasher};
+pub use commit::Commit;
 pub use dirmeta::DirMeta;
 pub use dirtree::{DirEntry, DirTree, FileEntry};
 pub use error::{FormatError, Place};
 pub use file_header::{FileHeader, frame_header, read_header_frame};
 pub use names::{Branch, CollectionId, FILE_NAME_BYTES_MAX, Refspec, RemoteName, check_file_name};
 pub use object::{ContentLayout, ObjectName, ObjectType, loose_path};
+pub use sizes::{ObjectSize, SIZES_KEY, read_sizes, sizes_value};
+pub use summary::{Summary, SummaryRef};
 pub use xattrs::Xattrs;
 
 /// The longest metadata object that is read or written, bytes; OSTree's own limit.

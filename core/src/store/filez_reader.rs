@@ -16,6 +16,7 @@ const WORK_BYTES: usize = 64 * 1024;
 /// Passed on as it came, with its content inflated and hashed on the side, or deflated here.
 /// The read that would return the end returns an error instead if the object is not what it says.
 pub struct FilezReader {
+    header: FileHeader,
     front: io::Cursor<Vec<u8>>,
     content_bytes: u64,
     stored_bytes: u64,
@@ -73,6 +74,7 @@ impl FilezReader {
             ended: false,
         }));
         Ok(Self::new(
+            header,
             crate::format::frame_header(&frame),
             content_bytes,
             source,
@@ -81,7 +83,8 @@ impl FilezReader {
 
     pub(super) fn deflating(content: ContentReader, deflate: Box<dyn Deflate>) -> Result<Self> {
         let content_bytes = content.content_bytes();
-        let front = content.header().to_filez(content_bytes);
+        let header = content.header().clone();
+        let front = header.to_filez(content_bytes);
         let source = Source::Deflating(Box::new(Deflating {
             content,
             deflate,
@@ -91,18 +94,24 @@ impl FilezReader {
             finish: Finish::More,
             ended: false,
         }));
-        Ok(Self::new(front, content_bytes, source))
+        Ok(Self::new(header, front, content_bytes, source))
     }
 
-    fn new(front: Vec<u8>, content_bytes: u64, source: Source) -> Self {
+    fn new(header: FileHeader, front: Vec<u8>, content_bytes: u64, source: Source) -> Self {
         let front = io::Cursor::new(front);
         Self {
+            header,
             front,
             content_bytes,
             stored_bytes: 0,
             checksum: None,
             source,
         }
+    }
+
+    /// Returns the header. It is vouched for only once all has been read.
+    pub fn header(&self) -> &FileHeader {
+        &self.header
     }
 
     /// Returns how long the content is, inflated.

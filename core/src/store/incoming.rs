@@ -18,7 +18,11 @@ pub struct Incoming {
     claim: Claim,
     body: Body,
     metadata_bytes_max: u64,
+    header_check: Option<HeaderCheck>,
 }
+
+/// A rule that a file's header must meet, beyond being well formed.
+pub type HeaderCheck = fn(&FileHeader) -> Result<()>;
 
 #[derive(Debug)]
 enum Claim {
@@ -35,6 +39,7 @@ impl Incoming {
             claim: Claim::Named(name),
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
+            header_check: None,
         }
     }
 
@@ -50,6 +55,7 @@ impl Incoming {
             claim,
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
+            header_check: None,
         }
     }
 
@@ -61,6 +67,7 @@ impl Incoming {
             claim,
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
+            header_check: None,
         }
     }
 
@@ -68,6 +75,13 @@ impl Incoming {
     #[must_use]
     pub fn limit_metadata(mut self, bytes_max: u64) -> Self {
         self.metadata_bytes_max = bytes_max.min(METADATA_BYTES_MAX);
+        self
+    }
+
+    /// Refuses a file whose header does not pass `check`.
+    #[must_use]
+    pub fn check_header(mut self, check: HeaderCheck) -> Self {
+        self.header_check = Some(check);
         self
     }
 
@@ -173,17 +187,20 @@ impl Incoming {
     /// Opens a file object for its header and content, verified at its end. **Blocking.**
     pub fn into_content(self, codec: &dyn Codec) -> Result<ContentReader> {
         let expected = self.expected_file()?;
-        match self.body {
+        let check = self.header_check;
+        let reader = match self.body {
             Body::File {
                 header,
                 content_bytes,
                 content,
-            } => ContentReader::plain(expected, header, content_bytes, content.into_reader()?),
+            } => ContentReader::plain(expected, header, content_bytes, content.into_reader()?)?,
             Body::Filez { payload, .. } => {
-                ContentReader::inflating(expected, payload.into_reader()?, codec.inflater())
+                ContentReader::inflating(expected, payload.into_reader()?, codec.inflater())?
             }
-            Body::Metadata(_) => Err(Error::invalid("metadata was announced as a file")),
-        }
+            Body::Metadata(_) => return Err(Error::invalid("metadata was announced as a file")),
+        };
+        pass(check, reader.header(), expected)?;
+        Ok(reader)
     }
 
     /// Opens a file object as `.filez`, verified at its end. **Blocking.**
@@ -191,9 +208,10 @@ impl Incoming {
     /// What comes as `.filez` is passed on as it is; what does not is deflated at `level`.
     pub fn into_filez(self, codec: &dyn Codec, level: u8) -> Result<FilezReader> {
         let expected = self.expected_file()?;
-        match self.body {
+        let check = self.header_check;
+        let reader = match self.body {
             Body::Filez { payload, .. } => {
-                FilezReader::passing(expected, payload.into_reader()?, codec.inflater())
+                FilezReader::passing(expected, payload.into_reader()?, codec.inflater())?
             }
             Body::File {
                 header,
@@ -202,10 +220,12 @@ impl Incoming {
             } => {
                 let reader = content.into_reader()?;
                 let content = ContentReader::plain(expected, header, content_bytes, reader)?;
-                FilezReader::deflating(content, codec.deflater(level))
+                FilezReader::deflating(content, codec.deflater(level))?
             }
-            Body::Metadata(_) => Err(Error::invalid("metadata was announced as a file")),
-        }
+            Body::Metadata(_) => return Err(Error::invalid("metadata was announced as a file")),
+        };
+        pass(check, reader.header(), expected)?;
+        Ok(reader)
     }
 
     fn expected_file(&self) -> Result<Option<Checksum>> {
@@ -215,4 +235,12 @@ impl Incoming {
             _ => Err(Error::invalid("a metadata object has no content")),
         }
     }
+}
+
+fn pass(check: Option<HeaderCheck>, header: &FileHeader, expected: Option<Checksum>) -> Result<()> {
+    let result = check.map_or(Ok(()), |check| check(header));
+    result.map_err(|error| match expected {
+        Some(checksum) => error.about(ObjectName::file(checksum)),
+        None => error,
+    })
 }

@@ -19,7 +19,7 @@ mod scratch;
 pub use body::{Body, Payload};
 pub use content_reader::ContentReader;
 pub use filez_reader::FilezReader;
-pub use incoming::Incoming;
+pub use incoming::{HeaderCheck, Incoming};
 pub use local::{LinkView, Linked, LocalContent, LocalFile, LocalObject, LocalObjects, Takeover};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use object_store::{

@@ -200,6 +200,6 @@ impl fmt::Display for RemotePath {
 
 impl Debug for RemotePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        Debug::fmt(&self.0, f)
     }
 }

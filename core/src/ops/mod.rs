@@ -1,0 +1,3 @@
+//! The verbs: what is done to repositories.
+
+pub mod replicate;

@@ -1,0 +1,527 @@
+//! The loop: looks up, fetches, stores, and asks the planner what that makes wanted.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+
+use super::ReplicateReport;
+use super::fetch::{Arrival, Fetcher};
+use super::lookup::{self, FoundMetadata};
+use super::options::{FilePolicy, ReplicateOptions};
+use super::planner::{Planner, Want};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Checksum, FileHeader, ObjectName};
+use crate::repo::{Certainty, Phase, Repo};
+use crate::store::{Batch, Body, Incoming, Payload, Put, ScratchFile};
+
+/// How many names are looked up in one go.
+const LOOKUP_NAMES_MAX: usize = 512;
+/// How many objects are stored in one go, at most.
+const GROUP_OBJECTS_MAX: usize = 64;
+/// How many bytes are gathered before they are stored.
+const GROUP_BYTES_MAX: u64 = 1024 * 1024;
+/// How many gathered bytes stop further fetching until some are stored.
+const BACKLOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Engine<'a> {
+    pub(super) fetchers: &'a [Fetcher],
+    pub(super) destination: &'a Repo,
+    pub(super) batch: &'a dyn Batch,
+    pub(super) options: &'a ReplicateOptions,
+}
+
+/// What a task came back with.
+enum Step {
+    Metadata(FoundMetadata),
+    /// Files that the destination does not have.
+    MissingContent(Vec<Checksum>),
+    /// Files from sources on this machine, and those that are not there.
+    LocalContent {
+        arrived: Vec<Incoming>,
+        rest: Vec<Checksum>,
+    },
+    FetchedMetadata(Want, Option<Bytes>),
+    FetchedContent(Checksum, Option<Arrival>),
+    Stored(Vec<Result<Put>>),
+    StoredSpooled(Checksum, Result<Put>, Box<dyn ScratchFile>),
+}
+
+struct Run<'e> {
+    engine: &'e Engine<'e>,
+    planner: Planner,
+    tasks: FuturesUnordered<BoxFuture<'e, Result<Step>>>,
+    lookups: usize,
+    fetches: usize,
+    stores: usize,
+    missing_metadata: Vec<Want>,
+    local_content: Vec<Checksum>,
+    remote_content: Vec<Checksum>,
+    group: Vec<Incoming>,
+    group_bytes: u64,
+    fetched_again: HashSet<Checksum>,
+    /// Bytes of fetched files that their commit had announced, and of all such files.
+    report: ReplicateReport,
+    content_bytes: u64,
+    announced: Announced,
+}
+
+/// What commits said of the sizes of what is to be fetched.
+#[derive(Default)]
+struct Announced {
+    bytes: u64,
+    files: u64,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(
+        fetchers: &'a [Fetcher],
+        destination: &'a Repo,
+        batch: &'a dyn Batch,
+        options: &'a ReplicateOptions,
+    ) -> Self {
+        Self {
+            fetchers,
+            destination,
+            batch,
+            options,
+        }
+    }
+
+    pub(super) async fn run(&self, planner: Planner) -> Result<ReplicateReport> {
+        self.options
+            .progress
+            .update(|snapshot| snapshot.phase = Phase::Scanning);
+        let mut run = Run {
+            engine: self,
+            planner,
+            tasks: FuturesUnordered::new(),
+            lookups: 0,
+            fetches: 0,
+            stores: 0,
+            missing_metadata: Vec::new(),
+            local_content: Vec::new(),
+            remote_content: Vec::new(),
+            group: Vec::new(),
+            group_bytes: 0,
+            fetched_again: HashSet::new(),
+            report: ReplicateReport::default(),
+            content_bytes: 0,
+            announced: Announced::default(),
+        };
+        loop {
+            run.start();
+            let Some(step) = run.tasks.next().await else {
+                break;
+            };
+            run.finish(step?)?;
+            run.tell();
+        }
+        Ok(run.report)
+    }
+
+    fn is_local(&self) -> bool {
+        self.fetchers
+            .iter()
+            .any(|fetcher| fetcher.source.local().is_some())
+    }
+
+    fn remotes(&self) -> impl Iterator<Item = &Fetcher> {
+        self.fetchers
+            .iter()
+            .filter(|fetcher| fetcher.source.local().is_none())
+    }
+
+    /// Returns how many requests may be under way.
+    fn width(&self) -> usize {
+        self.remotes()
+            .map(|fetcher| fetcher.pace.width())
+            .max()
+            .unwrap_or(1)
+    }
+
+    async fn fetch_metadata(&self, want: Want) -> Result<Step> {
+        for fetcher in self.remotes() {
+            if let Some(bytes) = fetcher.metadata(&want.name).await? {
+                let bytes = lookup::verify(self.destination.pool(), want.name, bytes).await?;
+                return Ok(Step::FetchedMetadata(want, Some(bytes)));
+            }
+        }
+        Ok(Step::FetchedMetadata(want, None))
+    }
+
+    async fn fetch_content(&self, checksum: Checksum) -> Result<Step> {
+        for fetcher in self.remotes() {
+            if let Some(arrival) = fetcher.content(&ObjectName::file(checksum)).await? {
+                return Ok(Step::FetchedContent(checksum, Some(arrival)));
+            }
+        }
+        Ok(Step::FetchedContent(checksum, None))
+    }
+
+    async fn open_local(&self, mut rest: Vec<Checksum>) -> Result<Step> {
+        let mut arrived = Vec::with_capacity(rest.len());
+        for local in self
+            .fetchers
+            .iter()
+            .filter_map(|fetcher| fetcher.source.local())
+        {
+            let wanted = std::mem::take(&mut rest);
+            let opened = self
+                .destination
+                .pool()
+                .run(move || lookup::open_files(&*local, wanted));
+            let (found, absent) = opened.await?;
+            arrived.extend(found);
+            rest = absent;
+        }
+        Ok(Step::LocalContent { arrived, rest })
+    }
+
+    fn missing(&self, name: ObjectName) -> Error {
+        Error::missing(format!("is not at {}", self.describe())).about(name)
+    }
+
+    fn describe(&self) -> String {
+        let names = self
+            .fetchers
+            .iter()
+            .map(|fetcher| match &fetcher.resumable {
+                Some(resumable) => resumable.origin().to_owned(),
+                None => match fetcher.source.local() {
+                    Some(local) => local.directory().display().to_string(),
+                    None => "the source".to_owned(),
+                },
+            });
+        names.collect::<Vec<_>>().join(" or ")
+    }
+}
+
+impl<'e> Run<'e> {
+    /// Starts whatever can be started: what finds out more comes before what only moves bytes.
+    fn start(&mut self) {
+        self.start_lookups();
+        self.start_stores();
+        self.start_fetches();
+        if self.tasks.is_empty() && !self.group.is_empty() {
+            self.store_group();
+        }
+    }
+
+    fn start_lookups(&mut self) {
+        let engine = self.engine;
+        while self.lookups < 2 {
+            let wants = self.planner.take_metadata(LOOKUP_NAMES_MAX);
+            if !wants.is_empty() {
+                self.lookups += 1;
+                self.spawn(
+                    async move { lookup::metadata(engine, wants).await.map(Step::Metadata) },
+                );
+                continue;
+            }
+            let files = self.planner.take_content(LOOKUP_NAMES_MAX);
+            if files.is_empty() {
+                return;
+            }
+            self.lookups += 1;
+            self.spawn(async move {
+                lookup::missing_files(engine.batch, files)
+                    .await
+                    .map(Step::MissingContent)
+            });
+        }
+    }
+
+    fn start_stores(&mut self) {
+        let width = self.engine.destination.pool().width();
+        let full = self.group.len() >= GROUP_OBJECTS_MAX || self.group_bytes >= GROUP_BYTES_MAX;
+        // An idle store takes what there is; a busy one waits for a full group.
+        let idle = self.stores == 0 && self.group.len() >= GROUP_OBJECTS_MAX / 4;
+        if (full && self.stores <= width) || idle {
+            self.store_group();
+        }
+    }
+
+    fn start_fetches(&mut self) {
+        let engine = self.engine;
+        let width = engine.width();
+        let pool_width = engine.destination.pool().width();
+        while self.fetches < width && self.group_bytes < BACKLOG_BYTES_MAX {
+            if let Some(want) = self.missing_metadata.pop() {
+                self.fetches += 1;
+                self.spawn(engine.fetch_metadata(want));
+            } else if !self.local_content.is_empty() && self.stores <= pool_width {
+                let at = self.local_content.len().saturating_sub(GROUP_OBJECTS_MAX);
+                let group = self.local_content.split_off(at);
+                self.fetches += 1;
+                self.stores += 1;
+                self.spawn(engine.open_local(group));
+                return;
+            } else if let Some(checksum) = self.remote_content.pop() {
+                self.fetches += 1;
+                self.spawn(engine.fetch_content(checksum));
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = Result<Step>> + Send + 'e) {
+        self.tasks.push(Box::pin(task));
+    }
+
+    fn store_group(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        self.group_bytes = 0;
+        self.stores += 1;
+        let batch = self.engine.batch;
+        self.spawn(async move { Ok(Step::Stored(batch.put(group).await)) });
+    }
+
+    fn store_spooled(&mut self, checksum: Checksum, arrival: Incoming, file: Box<dyn ScratchFile>) {
+        self.stores += 1;
+        let batch = self.engine.batch;
+        self.spawn(async move {
+            let put = batch.put(vec![arrival]).await.pop();
+            let put = put.unwrap_or_else(|| Err(Error::invalid("a store gave no answer")));
+            Ok(Step::StoredSpooled(checksum, put, file))
+        });
+    }
+
+    fn add_to_group(&mut self, incoming: Incoming, bytes: u64) {
+        self.group_bytes += bytes;
+        self.group.push(self.policed(incoming));
+    }
+
+    fn policed(&self, incoming: Incoming) -> Incoming {
+        let incoming = incoming.limit_metadata(self.engine.options.limits.metadata_bytes_max);
+        match self.engine.options.files {
+            FilePolicy::Any => incoming,
+            FilePolicy::BareUserOnly => incoming.check_header(refuse_unusual_modes),
+        }
+    }
+
+    fn finish(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Metadata(found) => {
+                self.lookups -= 1;
+                self.on_found(found)
+            }
+            Step::MissingContent(files) => {
+                self.lookups -= 1;
+                for file in &files {
+                    if let Some(bytes) = self.planner.archived_bytes(file) {
+                        self.announced.bytes += bytes;
+                        self.announced.files += 1;
+                    }
+                }
+                self.engine
+                    .options
+                    .progress
+                    .update(|s| s.content.total += files.len() as u64);
+                if self.engine.is_local() {
+                    self.local_content.extend(files);
+                } else {
+                    self.remote_content.extend(files);
+                }
+                Ok(())
+            }
+            Step::LocalContent { arrived, rest } => {
+                self.fetches -= 1;
+                self.stores -= 1;
+                self.on_local_content(arrived, rest)
+            }
+            Step::FetchedMetadata(want, bytes) => {
+                self.fetches -= 1;
+                self.on_fetched_metadata(want, bytes)
+            }
+            Step::FetchedContent(checksum, arrival) => {
+                self.fetches -= 1;
+                self.on_fetched_content(checksum, arrival)
+            }
+            Step::Stored(puts) => {
+                self.stores -= 1;
+                puts.into_iter().try_for_each(|put| put.map(drop))
+            }
+            Step::StoredSpooled(checksum, put, file) => {
+                self.stores -= 1;
+                self.on_stored_spooled(checksum, put, file)
+            }
+        }
+    }
+
+    fn on_found(&mut self, found: FoundMetadata) -> Result<()> {
+        for want in found.missing {
+            self.engine
+                .options
+                .progress
+                .update(|s| s.metadata.total += 1);
+            self.missing_metadata.push(want);
+        }
+        for (want, bytes) in found.whole_commits {
+            self.report.commits.push(want.name.checksum);
+            self.planner.on_whole_commit(&want, &bytes)?;
+        }
+        for (want, bytes) in found.present {
+            self.note_commit(&want);
+            self.planner.on_object(&want, &bytes)?;
+        }
+        for (want, bytes) in found.from_local {
+            self.engine
+                .options
+                .progress
+                .update(|s| s.metadata.total += 1);
+            self.on_fetched_metadata(want, Some(bytes))?;
+        }
+        Ok(())
+    }
+
+    fn note_commit(&mut self, want: &Want) {
+        if Planner::is_commit(want) {
+            self.report.commits.push(want.name.checksum);
+        }
+    }
+
+    fn on_fetched_metadata(&mut self, want: Want, bytes: Option<Bytes>) -> Result<()> {
+        self.engine
+            .options
+            .progress
+            .update(|s| s.metadata.done += 1);
+        let Some(bytes) = bytes else {
+            return self.planner.on_missing(&want, &self.engine.describe());
+        };
+        self.note_commit(&want);
+        self.report.metadata_fetched += 1;
+        self.report.transferred_bytes += bytes.len() as u64;
+        self.planner.on_object(&want, &bytes)?;
+        let length = bytes.len() as u64;
+        let body = Body::Metadata(Payload::Bytes(bytes));
+        self.add_to_group(Incoming::named(want.name, body), length);
+        Ok(())
+    }
+
+    fn on_local_content(&mut self, arrived: Vec<Incoming>, rest: Vec<Checksum>) -> Result<()> {
+        let remote = self.engine.remotes().next().is_some();
+        if let (Some(first), false) = (rest.first(), remote) {
+            return Err(self.engine.missing(ObjectName::file(*first)));
+        }
+        self.remote_content.extend(rest);
+        self.report.content_fetched += arrived.len() as u64;
+        self.engine
+            .options
+            .progress
+            .update(|s| s.content.done += arrived.len() as u64);
+        for incoming in arrived {
+            // Read when it is stored: costs no memory now.
+            self.add_to_group(incoming, 0);
+        }
+        if !self.group.is_empty() {
+            self.store_group();
+        }
+        Ok(())
+    }
+
+    fn on_fetched_content(&mut self, checksum: Checksum, arrival: Option<Arrival>) -> Result<()> {
+        let Some(arrival) = arrival else {
+            return Err(self.engine.missing(ObjectName::file(checksum)));
+        };
+        self.report.content_fetched += 1;
+        self.report.transferred_bytes += arrival.bytes;
+        self.content_bytes += arrival.bytes;
+        self.engine.options.progress.update(|s| s.content.done += 1);
+        match arrival.spooled {
+            Some(file) => {
+                let incoming = self.policed(arrival.incoming);
+                self.store_spooled(checksum, incoming, file);
+            }
+            None => self.add_to_group(arrival.incoming, arrival.bytes),
+        }
+        Ok(())
+    }
+
+    fn on_stored_spooled(
+        &mut self,
+        checksum: Checksum,
+        put: Result<Put>,
+        file: Box<dyn ScratchFile>,
+    ) -> Result<()> {
+        // Two halves of which one is bad: once, all of it is fetched anew.
+        let again = match put {
+            Ok(_) => false,
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                if !self.fetched_again.insert(checksum) {
+                    return Err(error);
+                }
+                true
+            }
+            Err(error) => return Err(error),
+        };
+        self.lookups += 1;
+        let refetch = if again { vec![checksum] } else { Vec::new() };
+        self.spawn(async move {
+            file.discard().await?;
+            Ok(Step::MissingContent(refetch))
+        });
+        Ok(())
+    }
+
+    /// Reports totals: exact once nothing can be wanted any more that is not known.
+    fn tell(&self) {
+        let scanning = self.lookups > 0 || !self.missing_metadata.is_empty();
+        let certainty = if scanning {
+            Certainty::Estimated
+        } else {
+            Certainty::Exact
+        };
+        self.engine.options.progress.update(|snapshot| {
+            if !scanning {
+                snapshot.phase = Phase::Transferring;
+            }
+            snapshot.metadata.certainty = certainty;
+            snapshot.content.certainty = certainty;
+            let files = snapshot.content;
+            let all_announced = self.announced.files == files.total && !scanning;
+            let metadata_bytes = self.report.transferred_bytes - self.content_bytes;
+            snapshot.transferred.certainty = if all_announced {
+                Certainty::Exact
+            } else {
+                Certainty::Estimated
+            };
+            snapshot.transferred.total_bytes = if all_announced {
+                Some(self.announced.bytes + metadata_bytes)
+            } else if files.done > 0 {
+                let average = self.content_bytes / files.done;
+                Some(self.report.transferred_bytes + average * (files.total - files.done))
+            } else {
+                None
+            };
+        });
+    }
+}
+
+fn refuse_unusual_modes(header: &FileHeader) -> Result<()> {
+    let unusual = header.mode & 0o7777 & !0o775;
+    if header.is_symlink() || unusual == 0 {
+        return Ok(());
+    }
+    let problem = format!(
+        "has mode {:04o}, outside of 0775: set-user-id, set-group-id, sticky and world-writable \
+         files are refused here",
+        header.mode & 0o7777
+    );
+    Err(Error::invalid(problem))
+}
+
+impl<'a> Engine<'a> {
+    /// Returns the views of the sources that are plain files on this machine.
+    pub(super) fn locals(&self) -> Vec<Arc<dyn crate::store::LocalObjects>> {
+        self.fetchers
+            .iter()
+            .filter_map(|fetcher| fetcher.source.local())
+            .collect()
+    }
+}

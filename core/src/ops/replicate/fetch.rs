@@ -1,0 +1,330 @@
+//! Gets one object from a source: tries again, and continues where a transfer broke off.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+
+use super::options::{Limits, Retry};
+use super::pace::Pace;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::ObjectName;
+use crate::repo::Progress;
+use crate::store::{
+    Body, Incoming, ObjectSource, Payload, ResumableSource, Scratch, ScratchContent, ScratchFile,
+};
+use crate::transport::{FetchOptions, FetchedFile, RemotePath, Resume, Validator};
+
+/// A file up to this length is held in memory; a longer one goes through the scratch place.
+const IN_MEMORY_BYTES_MAX: u64 = 256 * 1024;
+
+/// How much is gathered before it is appended to a scratch file: what an interruption can cost.
+const APPEND_BYTES: usize = 256 * 1024;
+
+/// Everything a fetch needs to know of the replication that it belongs to.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    pub(super) source: Arc<dyn ObjectSource>,
+    pub(super) resumable: Option<Arc<dyn ResumableSource>>,
+    pub(super) scratch: Option<Arc<dyn Scratch>>,
+    /// Paths of which an earlier transfer left something.
+    pub(super) kept: Mutex<HashSet<RemotePath>>,
+    pub(super) retry: Retry,
+    pub(super) limits: Limits,
+    pub(super) pace: Pace,
+    pub(super) progress: Progress,
+}
+
+/// An object that arrived, and the scratch entry to give up once it is stored.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) incoming: Incoming,
+    pub(super) spooled: Option<Box<dyn ScratchFile>>,
+    pub(super) bytes: u64,
+}
+
+/// How far a transfer has come: kept over tries.
+#[derive(Debug, Default)]
+enum Received {
+    #[default]
+    Nothing,
+    Memory {
+        validator: Option<Validator>,
+        bytes: BytesMut,
+    },
+    Spooled(Box<dyn ScratchFile>),
+}
+
+impl Fetcher {
+    /// Fetches a metadata object; its bytes are not verified yet. `None`: the source has it not.
+    pub(super) async fn metadata(&self, name: &ObjectName) -> Result<Option<Bytes>> {
+        let mut attempt = 0;
+        loop {
+            match self.metadata_once(name).await {
+                Ok(bytes) => {
+                    self.pace.succeeded();
+                    return Ok(bytes);
+                }
+                Err(error) => {
+                    attempt += 1;
+                    self.wait_or_fail(error.about(*name), attempt, name).await?;
+                }
+            }
+        }
+    }
+
+    async fn metadata_once(&self, name: &ObjectName) -> Result<Option<Bytes>> {
+        let Some(body) = self.source.fetch(name).await? else {
+            return Ok(None);
+        };
+        let Body::Metadata(payload) = body else {
+            return Err(Error::corrupt(
+                "the source sent a file where metadata was asked for",
+            ));
+        };
+        self.collect(payload, self.limits.metadata_bytes_max)
+            .await
+            .map(Some)
+    }
+
+    async fn collect(&self, payload: Payload, limit: u64) -> Result<Bytes> {
+        let too_long = || Error::corrupt(format!("is longer than the limit, {limit} bytes"));
+        let bytes = match payload {
+            Payload::Bytes(bytes) => bytes,
+            Payload::Stream(mut stream) => {
+                let mut all = BytesMut::new();
+                while let Some(chunk) = stream.next().await {
+                    let chunk = chunk?;
+                    self.count(chunk.len());
+                    all.extend_from_slice(&chunk);
+                    if all.len() as u64 > limit {
+                        return Err(too_long());
+                    }
+                }
+                all.freeze()
+            }
+            Payload::Reader(_) | Payload::Local(_) => {
+                let problem = "a source of plain files is read through its local view";
+                return Err(Error::unsupported(problem));
+            }
+        };
+        if bytes.len() as u64 > limit {
+            Err(too_long())
+        } else {
+            Ok(bytes)
+        }
+    }
+
+    /// Fetches a file object. `None`: the source has it not.
+    pub(super) async fn content(&self, name: &ObjectName) -> Result<Option<Arrival>> {
+        match &self.resumable {
+            Some(source) => self.content_file(&**source, name).await,
+            None => {
+                let fetched = self.source.fetch(name).await.map_err(|e| e.about(*name))?;
+                Ok(fetched.map(|body| Arrival {
+                    incoming: Incoming::named(*name, body),
+                    spooled: None,
+                    bytes: 0,
+                }))
+            }
+        }
+    }
+
+    async fn content_file(
+        &self,
+        source: &dyn ResumableSource,
+        name: &ObjectName,
+    ) -> Result<Option<Arrival>> {
+        let path = source.object_path(name);
+        let mut received = self.take_kept(source, &path).await?;
+        let mut attempt = 0;
+        loop {
+            let outcome = self.transfer(source, &path, &mut received).await;
+            match outcome {
+                Ok(false) => return Ok(None),
+                Ok(true) => {
+                    self.pace.succeeded();
+                    return arrival(*name, received).map(Some);
+                }
+                Err(error) => {
+                    attempt += 1;
+                    let error = error.about(crate::Subject::Url(source.describe(&path)));
+                    self.wait_or_fail(error, attempt, name).await?;
+                }
+            }
+        }
+    }
+
+    async fn take_kept(&self, source: &dyn ResumableSource, path: &RemotePath) -> Result<Received> {
+        let kept = self.kept.lock().is_ok_and(|mut kept| kept.remove(path));
+        let (true, Some(scratch)) = (kept, &self.scratch) else {
+            return Ok(Received::Nothing);
+        };
+        let file = scratch.take(source.origin(), path).await?;
+        Ok(file.map_or(Received::Nothing, Received::Spooled))
+    }
+
+    /// Transfers what is missing of a file. `false`: the source does not have it.
+    async fn transfer(
+        &self,
+        source: &dyn ResumableSource,
+        path: &RemotePath,
+        received: &mut Received,
+    ) -> Result<bool> {
+        if received.is_complete() {
+            return Ok(true);
+        }
+        let options = FetchOptions {
+            unless: None,
+            resume: received.resume(),
+            bytes_max: Some(self.limits.content_bytes_max),
+        };
+        let Some(file) = source.fetch_file(path, options).await? else {
+            return Ok(false);
+        };
+        if file.offset == 0 || file.offset != received.bytes() {
+            if file.offset != 0 {
+                return Err(Error::corrupt("the other side continued at another offset"));
+            }
+            let version = (file.validator.clone(), file.total_bytes);
+            self.start_over(source, path, received, version).await?;
+        }
+        self.drain(file, received).await?;
+        Ok(true)
+    }
+
+    async fn start_over(
+        &self,
+        source: &dyn ResumableSource,
+        path: &RemotePath,
+        received: &mut Received,
+        (validator, total_bytes): (Option<Validator>, Option<u64>),
+    ) -> Result<()> {
+        if let Received::Spooled(old) = std::mem::take(received) {
+            old.discard().await?;
+        }
+        let small = total_bytes.is_some_and(|total| total <= IN_MEMORY_BYTES_MAX);
+        *received = match &self.scratch {
+            Some(scratch) if !small => {
+                let origin = source.origin();
+                let file = scratch.create(origin, path, validator, total_bytes).await?;
+                Received::Spooled(file)
+            }
+            _ => {
+                let bytes = BytesMut::with_capacity(small_len(total_bytes));
+                Received::Memory { validator, bytes }
+            }
+        };
+        Ok(())
+    }
+
+    async fn drain(&self, mut file: FetchedFile, received: &mut Received) -> Result<()> {
+        let mut gathered = BytesMut::new();
+        let result = loop {
+            let chunk = match file.bytes.next().await {
+                None => break Ok(()),
+                Some(Err(error)) => break Err(error),
+                Some(Ok(chunk)) => chunk,
+            };
+            self.count(chunk.len());
+            match received {
+                Received::Memory { bytes, .. } => bytes.extend_from_slice(&chunk),
+                Received::Spooled(spool) => {
+                    gathered.extend_from_slice(&chunk);
+                    if gathered.len() >= APPEND_BYTES {
+                        spool.append(gathered.split().freeze()).await?;
+                    }
+                }
+                Received::Nothing => return Err(Error::invalid("nothing was begun")),
+            }
+        };
+        // Also after an error: what has arrived need not come again.
+        if let (Received::Spooled(spool), false) = (received, gathered.is_empty()) {
+            spool.append(gathered.freeze()).await?;
+        }
+        result
+    }
+
+    fn count(&self, bytes: usize) {
+        self.progress
+            .update(|snapshot| snapshot.transferred.done_bytes += bytes as u64);
+    }
+
+    /// Waits before try `attempt`, or gives the error back if that is no use.
+    async fn wait_or_fail(&self, error: Error, attempt: u32, name: &ObjectName) -> Result<()> {
+        let ErrorKind::Unavailable { retry_after } = error.kind() else {
+            return Err(error);
+        };
+        self.pace.failed();
+        if attempt > self.retry.retries {
+            return Err(error.context(format!("gave up after {attempt} tries")));
+        }
+        let [a, b, c, d, e, f, g, h, ..] = *name.checksum.as_bytes();
+        let salt = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let wait = self.retry.wait_before(attempt, salt, retry_after);
+        tracing::debug!(%error, attempt, wait_ms = wait.as_millis() as u64, "trying again");
+        self.progress.update(|snapshot| snapshot.retries += 1);
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+fn small_len(total_bytes: Option<u64>) -> usize {
+    let total = total_bytes.unwrap_or(0).min(IN_MEMORY_BYTES_MAX);
+    usize::try_from(total).unwrap_or(0)
+}
+
+fn arrival(name: ObjectName, received: Received) -> Result<Arrival> {
+    let bytes = received.bytes();
+    let (payload, spooled) = match received {
+        Received::Nothing => (Payload::Bytes(Bytes::new()), None),
+        Received::Memory { bytes, .. } => (Payload::Bytes(bytes.freeze()), None),
+        Received::Spooled(file) => {
+            let payload = match file.open()? {
+                ScratchContent::File(file) => Payload::Local(file),
+                ScratchContent::Reader(reader) => Payload::Reader(reader),
+            };
+            (payload, Some(file))
+        }
+    };
+    let body = Body::Filez {
+        stored_bytes: Some(bytes),
+        payload,
+    };
+    Ok(Arrival {
+        incoming: Incoming::named(name, body),
+        spooled,
+        bytes,
+    })
+}
+
+impl Received {
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Memory { bytes, .. } => bytes.len() as u64,
+            Self::Spooled(file) => file.received_bytes(),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        match self {
+            Self::Spooled(file) => file.total_bytes() == Some(file.received_bytes()),
+            _ => false,
+        }
+    }
+
+    /// Returns where to continue: only a validated version can be continued.
+    fn resume(&self) -> Option<Resume> {
+        let validator = match self {
+            Self::Nothing => None,
+            Self::Memory { validator, .. } => validator.clone(),
+            Self::Spooled(file) => file.validator().cloned(),
+        };
+        let offset = self.bytes();
+        validator
+            .filter(|_| offset > 0)
+            .map(|validator| Resume { offset, validator })
+    }
+}

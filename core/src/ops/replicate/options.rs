@@ -1,0 +1,150 @@
+//! What to replicate, and within which limits.
+
+use std::time::Duration;
+
+use crate::format::{METADATA_BYTES_MAX, TREE_DEPTH_MAX};
+use crate::repo::Progress;
+use crate::store::Durability;
+
+/// How to replicate.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ReplicateOptions {
+    /// How many parents of each commit come along.
+    pub depth: Depth,
+    /// How much of each commit.
+    pub scope: Scope,
+    /// Which files are refused.
+    pub files: FilePolicy,
+    /// What bounds a hostile remote.
+    pub limits: Limits,
+    /// How often, and how patiently, a failed request is tried again.
+    pub retry: Retry,
+    /// The most requests under way at once.
+    pub requests_max: usize,
+    /// How durability is bought.
+    pub durability: Durability,
+    /// Who listens.
+    pub progress: Progress,
+}
+
+impl Default for ReplicateOptions {
+    fn default() -> Self {
+        Self {
+            depth: Depth::Parents(0),
+            scope: Scope::Everything,
+            files: FilePolicy::Any,
+            limits: Limits::default(),
+            retry: Retry::default(),
+            requests_max: 64,
+            durability: Durability::Configured,
+            progress: Progress::default(),
+        }
+    }
+}
+
+/// How much history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// So many parents; 0 is the commit alone.
+    Parents(u32),
+    /// All of it, as far as the source has it.
+    All,
+}
+
+impl Depth {
+    /// Returns what is left after one step to a parent, if a step is left.
+    pub(super) fn step(self) -> Option<Self> {
+        match self {
+            Self::All => Some(Self::All),
+            Self::Parents(n) => n.checked_sub(1).map(Self::Parents),
+        }
+    }
+}
+
+/// How much of a commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of its tree.
+    #[default]
+    Everything,
+    /// The commit object and its detached metadata; the commit stays marked partial.
+    CommitMetadataOnly,
+    /// What is at these paths, and the directories on the way; the commit stays marked partial.
+    Subpaths(Vec<String>),
+}
+
+/// Which files are refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FilePolicy {
+    /// None.
+    #[default]
+    Any,
+    /// Regular files with mode bits outside of 0775: set-user-id, world-writable and so on.
+    BareUserOnly,
+}
+
+/// What bounds a hostile remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest metadata object, bytes.
+    pub metadata_bytes_max: u64,
+    /// The longest file as it is transferred, bytes.
+    pub content_bytes_max: u64,
+    /// How deep directories may be nested.
+    pub tree_depth_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            metadata_bytes_max: METADATA_BYTES_MAX,
+            content_bytes_max: u64::MAX,
+            tree_depth_max: TREE_DEPTH_MAX,
+        }
+    }
+}
+
+/// How often, and how patiently, a failed request is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// How many times after the first.
+    pub retries: u32,
+    /// The first wait; doubled each time.
+    pub wait: Duration,
+    /// The longest wait, also where the other side asks for more.
+    pub wait_max: Duration,
+    /// From which the waits are scattered, so that many clients do not come back at once.
+    pub seed: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            retries: 5,
+            wait: Duration::from_millis(250),
+            wait_max: Duration::from_secs(30),
+            seed: 0,
+        }
+    }
+}
+
+impl Retry {
+    /// Returns how long to wait before try `attempt` (from 1) of the request with that `salt`.
+    pub(super) fn wait_before(&self, attempt: u32, salt: u64, asked: Option<Duration>) -> Duration {
+        let doubled = self
+            .wait
+            .saturating_mul(1 << attempt.saturating_sub(1).min(16));
+        let base = asked
+            .unwrap_or(Duration::ZERO)
+            .max(doubled)
+            .min(self.wait_max);
+        // Between half and all of it, by a mix of seed, request and attempt (SplitMix64's finish).
+        let mut x = self.seed ^ salt ^ u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let share = ((x ^ (x >> 31)) % 1024) as u32;
+        base / 2 + base / 2 / 1024 * share
+    }
+}

@@ -1,0 +1,91 @@
+//! A repository: objects, refs and state, and what is read from them together.
+
+mod load;
+mod progress;
+mod remote;
+mod resolve;
+mod tree;
+
+use std::sync::Arc;
+
+use crate::codec::{Codec, FlateCodec};
+use crate::pool::Pool;
+use crate::store::{ObjectStore, RefStore, RepoState};
+
+pub use load::{load_commit, load_dirmeta, load_dirtree, load_metadata};
+pub use progress::{Amount, Certainty, Count, Phase, Progress, Snapshot};
+pub use remote::RemoteRepo;
+pub use resolve::Rev;
+pub(crate) use tree::split_path;
+pub use tree::{TreeEntry, TreeRoot};
+
+/// A repository, of whatever its three parts are made. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repo {
+    objects: Arc<dyn ObjectStore>,
+    refs: Arc<dyn RefStore>,
+    state: Arc<dyn RepoState>,
+    codec: Arc<dyn Codec>,
+    pool: Pool,
+}
+
+impl Repo {
+    /// Puts a repository together from its parts.
+    pub fn from_parts(
+        objects: Arc<dyn ObjectStore>,
+        refs: Arc<dyn RefStore>,
+        state: Arc<dyn RepoState>,
+    ) -> Self {
+        Self {
+            objects,
+            refs,
+            state,
+            codec: Arc::new(FlateCodec),
+            pool: Pool::default(),
+        }
+    }
+
+    /// Makes a repository of one value that is all three parts.
+    pub fn new<T: ObjectStore + RefStore + RepoState>(all: Arc<T>) -> Self {
+        Self::from_parts(all.clone(), all.clone(), all)
+    }
+
+    /// Uses another codec for what this handle itself compresses and decompresses.
+    #[must_use]
+    pub fn with_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Uses another pool for blocking work.
+    #[must_use]
+    pub fn with_pool(mut self, pool: Pool) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// Returns the objects.
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
+    /// Returns the refs.
+    pub fn refs(&self) -> &Arc<dyn RefStore> {
+        &self.refs
+    }
+
+    /// Returns the state.
+    pub fn state(&self) -> &Arc<dyn RepoState> {
+        &self.state
+    }
+
+    /// Returns the codec.
+    pub fn codec(&self) -> &Arc<dyn Codec> {
+        &self.codec
+    }
+
+    /// Returns the pool for blocking work.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
