@@ -5,6 +5,7 @@
 mod layout;
 mod read;
 mod remote;
+mod remote_repo;
 
 pub use layout::{CONFIG_PATH, SUMMARY_PATH, SUMMARY_SIGNATURE_PATH};
 pub use read::{FileVersion, IfChanged};

@@ -1,3 +1,4 @@
 //! The verbs: what is done to repositories.
 
+pub mod pull;
 pub mod replicate;

@@ -1,8 +1,10 @@
 //! A repository: objects, refs and state, and what is read from them together.
 
+mod config;
 mod load;
 mod progress;
 mod remote;
+mod remotes;
 mod resolve;
 mod tree;
 
@@ -15,6 +17,7 @@ use crate::store::{ObjectStore, RefStore, RepoState};
 pub use load::{load_commit, load_dirmeta, load_dirtree, load_metadata};
 pub use progress::{Amount, Certainty, Count, Phase, Progress, Snapshot};
 pub use remote::RemoteRepo;
+pub use remotes::{IfExists, NewRemote, Permitted, RemoteConfig, Required, TlsConfig};
 pub use resolve::Rev;
 pub(crate) use tree::split_path;
 pub use tree::{TreeEntry, TreeRoot};

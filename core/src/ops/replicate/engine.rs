@@ -14,7 +14,7 @@ use super::lookup::{self, FoundMetadata};
 use super::options::{FilePolicy, ReplicateOptions};
 use super::planner::{Planner, Want};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Checksum, FileHeader, ObjectName};
+use crate::format::{Checksum, Commit, FileHeader, ObjectName};
 use crate::repo::{Certainty, Phase, Repo};
 use crate::store::{Batch, Body, Incoming, Payload, Put, ScratchFile};
 
@@ -148,10 +148,22 @@ impl<'a> Engine<'a> {
         for fetcher in self.remotes() {
             if let Some(bytes) = fetcher.metadata(&want.name).await? {
                 let bytes = lookup::verify(self.destination.pool(), want.name, bytes).await?;
+                self.admit(&want, &bytes).await?;
                 return Ok(Step::FetchedMetadata(want, Some(bytes)));
             }
         }
         Ok(Step::FetchedMetadata(want, None))
+    }
+
+    /// Asks the gate about a commit, before anything that it names is looked at.
+    pub(super) async fn admit(&self, want: &Want, bytes: &Bytes) -> Result<()> {
+        let (Some(gate), true) = (&self.options.gate, Planner::is_commit(want)) else {
+            return Ok(());
+        };
+        let commit = Commit::parse(bytes).map_err(|e| Error::from(e).about(want.name))?;
+        gate.admit(&want.name.checksum, &commit)
+            .await
+            .map_err(|e| e.about(want.name))
     }
 
     async fn fetch_content(&self, checksum: Checksum) -> Result<Step> {

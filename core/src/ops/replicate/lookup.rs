@@ -39,9 +39,13 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
         match bytes {
             None => absent.push(want),
             Some(bytes) if Planner::is_commit(&want) && is_whole(engine, &want).await? => {
+                engine.admit(&want, &bytes).await?;
                 found.whole_commits.push((want, bytes));
             }
-            Some(bytes) => found.present.push((want, bytes)),
+            Some(bytes) => {
+                engine.admit(&want, &bytes).await?;
+                found.present.push((want, bytes));
+            }
         }
     }
     for local in engine.locals() {
@@ -54,7 +58,10 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
             .pool()
             .run(move || read_local(&*local, wanted))
             .await?;
-        found.from_local.extend(read.0);
+        for (want, bytes) in read.0 {
+            engine.admit(&want, &bytes).await?;
+            found.from_local.push((want, bytes));
+        }
         absent = read.1;
     }
     found.missing = absent;

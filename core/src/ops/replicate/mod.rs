@@ -8,11 +8,13 @@
 
 mod engine;
 mod fetch;
+mod gate;
 mod lookup;
 mod options;
 mod pace;
 mod planner;
 
+pub use gate::CommitGate;
 pub use options::{Depth, FilePolicy, Limits, ReplicateOptions, Retry, Scope};
 
 use std::collections::HashSet;

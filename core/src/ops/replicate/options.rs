@@ -1,6 +1,9 @@
 //! What to replicate, and within which limits.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use super::gate::CommitGate;
 
 use crate::format::{METADATA_BYTES_MAX, TREE_DEPTH_MAX};
 use crate::repo::Progress;
@@ -24,6 +27,8 @@ pub struct ReplicateOptions {
     pub requests_max: usize,
     /// How durability is bought.
     pub durability: Durability,
+    /// Who decides whether a commit may come in.
+    pub gate: Option<Arc<dyn CommitGate>>,
     /// Who listens.
     pub progress: Progress,
 }
@@ -38,6 +43,7 @@ impl Default for ReplicateOptions {
             retry: Retry::default(),
             requests_max: 64,
             durability: Durability::Configured,
+            gate: None,
             progress: Progress::default(),
         }
     }
@@ -132,7 +138,7 @@ impl Default for Retry {
 
 impl Retry {
     /// Returns how long to wait before try `attempt` (from 1) of the request with that `salt`.
-    pub(super) fn wait_before(&self, attempt: u32, salt: u64, asked: Option<Duration>) -> Duration {
+    pub(crate) fn wait_before(&self, attempt: u32, salt: u64, asked: Option<Duration>) -> Duration {
         let doubled = self
             .wait
             .saturating_mul(1 << attempt.saturating_sub(1).min(16));

@@ -1,0 +1,45 @@
+//! An archive seen as a repository that is pulled from.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::ArchiveRemote;
+use crate::error::Result;
+use crate::format::{Branch, Checksum, CollectionId};
+use crate::repo::RemoteRepo;
+use crate::store::{RefName, SignedSummary};
+
+#[async_trait]
+impl RemoteRepo for ArchiveRemote {
+    fn describe(&self) -> String {
+        self.origin().to_owned()
+    }
+
+    async fn read_branch(
+        &self,
+        collection: Option<&CollectionId>,
+        branch: &Branch,
+    ) -> Result<Option<Checksum>> {
+        let name = match collection {
+            Some(collection) => RefName::Mirror(collection.clone(), branch.clone()),
+            None => RefName::Local(branch.clone()),
+        };
+        self.read_ref(&name).await
+    }
+
+    async fn read_detached(&self, commit: &Checksum) -> Result<Option<Bytes>> {
+        Self::read_detached(self, commit).await
+    }
+
+    async fn read_summary(&self) -> Result<Option<SignedSummary>> {
+        let Some(summary) = Self::read_summary(self, None).await?.into_bytes() else {
+            return Ok(None);
+        };
+        let signature = self.read_summary_signature(None).await?.into_bytes();
+        Ok(Some(SignedSummary { summary, signature }))
+    }
+
+    async fn read_config(&self) -> Result<Option<Bytes>> {
+        Self::read_config(self).await
+    }
+}

@@ -1,0 +1,159 @@
+//! Checks a commit before anything it names is fetched, and keeps its detached metadata.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::refs::{Planned, retrying};
+use super::{AgeCheck, Bindings, PullOptions, PullSource};
+use crate::error::{Error, Result, Subject};
+use crate::format::gvariant::Dict;
+use crate::format::{Branch, Checksum, Commit, ObjectName};
+use crate::ops::replicate::{CommitGate, Retry};
+use crate::repo::Repo;
+use crate::store::{RefValue, Swap};
+
+#[derive(Debug)]
+pub(super) struct PullGate {
+    repo: Repo,
+    source: PullSource,
+    retry: Retry,
+    bindings: Bindings,
+    collection: Option<String>,
+    asked_for: HashMap<Checksum, Vec<AskedFor>>,
+}
+
+/// Under which name a commit was asked for, and the oldest it may be.
+#[derive(Debug)]
+struct AskedFor {
+    branch: Option<Branch>,
+    not_before: Option<(u64, Checksum)>,
+}
+
+impl PullGate {
+    pub(super) async fn new(
+        repo: &Repo,
+        source: &PullSource,
+        options: &PullOptions,
+        planned: &[Planned],
+    ) -> Result<Self> {
+        let mut asked_for: HashMap<_, Vec<_>> = HashMap::new();
+        for planned in planned {
+            let older = match (options.age, &planned.before) {
+                (AgeCheck::NotOlderThan(commit), _) => Some(commit),
+                (AgeCheck::NotOlderThanRef, Some(RefValue::Commit(commit))) => Some(*commit),
+                _ => None,
+            };
+            let not_before = match older {
+                Some(commit) => Some((repo.load_commit(&commit).await?.timestamp, commit)),
+                None => None,
+            };
+            let asked = AskedFor {
+                branch: planned.branch.clone(),
+                not_before,
+            };
+            asked_for.entry(planned.commit).or_default().push(asked);
+        }
+        Ok(Self {
+            repo: repo.clone(),
+            source: source.clone(),
+            retry: options.replicate.retry,
+            bindings: options.bindings,
+            collection: options.collection_id.as_ref().map(ToString::to_string),
+            asked_for,
+        })
+    }
+
+    async fn keep_detached(&self, checksum: &Checksum) -> Result<()> {
+        let read = || self.source.repo.read_detached(checksum);
+        let Some(detached) = retrying(&self.retry, || Box::pin(read())).await? else {
+            return Ok(());
+        };
+        let name = ObjectName::commit(*checksum);
+        Dict::decode(&detached).map_err(|e| {
+            Error::corrupt("its detached metadata is not well formed")
+                .because(e)
+                .about(name)
+        })?;
+        let mut held: Option<Bytes> = self.repo.state().read_detached(checksum).await?;
+        while held.as_ref() != Some(&detached) {
+            let new = Some(detached.clone());
+            match self
+                .repo
+                .state()
+                .swap_detached(checksum, held.as_ref(), new)
+                .await?
+            {
+                Swap::Done => break,
+                Swap::Conflict { current } => held = current,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_bindings(&self, commit: &Commit, branch: &Branch) -> Result<()> {
+        let about = |problem: String| Err(Error::invalid(problem));
+        if let Some(bound) = commit.metadata.get("ostree.ref-binding") {
+            let bound = bound.as_slice().unwrap_or_default();
+            if !bound
+                .iter()
+                .any(|name| name.as_str() == Some(branch.as_str()))
+            {
+                let names: Vec<_> = bound.iter().filter_map(|n| n.as_str()).collect();
+                return about(format!(
+                    "is not bound to the ref '{branch}' that it was pulled as, but to: {}",
+                    names.join(", ")
+                ));
+            }
+        }
+        let Some(wanted) = &self.collection else {
+            return Ok(());
+        };
+        let bound = commit
+            .metadata
+            .get("ostree.collection-binding")
+            .and_then(|v| v.as_str());
+        match bound {
+            Some(bound) if bound == wanted => Ok(()),
+            Some(bound) => about(format!(
+                "is bound to the collection '{bound}', the remote's is '{wanted}'"
+            )),
+            None => about(format!(
+                "is bound to no collection, the remote's is '{wanted}'"
+            )),
+        }
+    }
+
+    fn check(&self, asked: &AskedFor, commit: &Commit) -> Result<()> {
+        if let (Bindings::Verify, Some(branch)) = (self.bindings, &asked.branch) {
+            self.check_bindings(commit, branch)?;
+        }
+        if let Some((oldest, reference)) = asked.not_before
+            && commit.timestamp < oldest
+        {
+            let problem = format!(
+                "is older (timestamp {}) than commit {reference} (timestamp {oldest}): a step back \
+                 is refused",
+                commit.timestamp
+            );
+            let error = Error::invalid(problem);
+            return Err(match &asked.branch {
+                Some(branch) => error.about(Subject::Ref(branch.to_string())),
+                None => error,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CommitGate for PullGate {
+    async fn admit(&self, checksum: &Checksum, commit: &Commit) -> Result<()> {
+        for asked in self.asked_for.get(checksum).into_iter().flatten() {
+            self.check(asked, commit)
+                .map_err(|e| e.about(ObjectName::commit(*checksum)))?;
+        }
+        self.keep_detached(checksum).await
+    }
+}

@@ -1,0 +1,207 @@
+//! Brings refs, and the commits they hold, from a remote.
+//!
+//! First what is wanted is found out, then each commit is checked before anything it names is
+//! fetched, then the objects come, and last the refs move, by compare-and-swap, over durable
+//! objects only.
+
+mod gate;
+mod refs;
+
+use std::sync::Arc;
+
+use crate::archive::ArchiveRemote;
+use crate::error::{Error, Result};
+use crate::format::{Branch, Checksum, CollectionId, RemoteName};
+use crate::ops::replicate::{ReplicateOptions, ReplicateReport, replicate};
+use crate::repo::{Phase, RemoteRepo, Repo};
+use crate::store::{ObjectSource, RefName, SignedSummary};
+
+/// Where to pull from: what it holds, and its objects.
+#[derive(Debug, Clone)]
+pub struct PullSource {
+    /// Refs, detached metadata, summary.
+    pub repo: Arc<dyn RemoteRepo>,
+    /// Objects.
+    pub objects: Arc<dyn ObjectSource>,
+}
+
+impl From<ArchiveRemote> for PullSource {
+    fn from(remote: ArchiveRemote) -> Self {
+        Self {
+            repo: Arc::new(remote.clone()),
+            objects: Arc::new(remote),
+        }
+    }
+}
+
+impl From<Repo> for PullSource {
+    fn from(repo: Repo) -> Self {
+        let objects: Arc<dyn ObjectSource> = repo.objects().clone();
+        Self {
+            repo: Arc::new(repo),
+            objects,
+        }
+    }
+}
+
+/// What to pull, and how.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PullOptions {
+    /// Which refs; none: all that the remote's summary lists.
+    pub refs: Vec<PullRef>,
+    /// Under which names they are kept here.
+    pub naming: Naming,
+    /// Whether a commit must say that it belongs to the ref it is pulled as.
+    pub bindings: Bindings,
+    /// The collection that the remote's refs belong to, if it is known.
+    pub collection_id: Option<CollectionId>,
+    /// Whether a ref may move to an older commit.
+    pub age: AgeCheck,
+    /// Whether the remote's summary is kept as it is; for mirrors of all refs.
+    pub summary: KeepSummary,
+    /// Places on this machine to look in first.
+    pub local_caches: Vec<Arc<dyn ObjectSource>>,
+    /// How objects are moved.
+    pub replicate: ReplicateOptions,
+}
+
+/// One ref to pull.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullRef {
+    /// The branch; `None` pulls a bare commit and moves no ref.
+    pub branch: Option<Branch>,
+    /// Which commit, instead of what the remote's ref holds.
+    pub commit: Option<Checksum>,
+}
+
+/// Under which names pulled refs are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// As the repository's own: a mirror, or a pull from another repository of one's own.
+    #[default]
+    Own,
+    /// As what a remote holds.
+    Remote(RemoteName),
+    /// As what another collection holds.
+    Collection(CollectionId),
+}
+
+impl Naming {
+    fn name(&self, branch: &Branch) -> RefName {
+        match self {
+            Self::Own => RefName::Local(branch.clone()),
+            Self::Remote(remote) => RefName::Remote(remote.clone(), branch.clone()),
+            Self::Collection(id) => RefName::Mirror(id.clone(), branch.clone()),
+        }
+    }
+}
+
+/// Whether bindings are verified.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Bindings {
+    /// A commit with bindings must be bound to the ref, and to the remote's collection.
+    #[default]
+    Verify,
+    /// They are ignored.
+    Ignore,
+}
+
+/// Whether an older commit is refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AgeCheck {
+    /// It is not.
+    #[default]
+    Any,
+    /// A commit older than what the ref holds here is.
+    NotOlderThanRef,
+    /// A commit older than this one is.
+    NotOlderThan(Checksum),
+}
+
+/// Whether the remote's summary is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeepSummary {
+    /// It is not.
+    #[default]
+    No,
+    /// It is, bytes as they are, with its signature.
+    Yes,
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PullReport {
+    /// Refs and what they hold now, and held before.
+    pub refs: Vec<PulledRef>,
+    /// What was moved.
+    pub replicated: ReplicateReport,
+}
+
+/// A ref that was pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PulledRef {
+    /// The ref here; `None` for a bare commit.
+    pub name: Option<RefName>,
+    /// What it held.
+    pub before: Option<Checksum>,
+    /// What it holds.
+    pub now: Checksum,
+}
+
+/// Pulls from `source` into `repo`.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::ErrorKind::Corrupt) and [`Invalid`](crate::ErrorKind::Invalid) name the object
+/// or ref that the remote got wrong; nothing of that pull becomes visible, and no ref moves.
+/// [`Unavailable`](crate::ErrorKind::Unavailable) can be tried again: what came is kept.
+pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Result<PullReport> {
+    options
+        .replicate
+        .progress
+        .update(|snapshot| snapshot.phase = Phase::Resolving);
+    let summary = refs::needed_summary(source, options).await?;
+    let wanted = refs::resolve(source, options, summary.as_ref()).await?;
+    let mut planned = Vec::with_capacity(wanted.len());
+    for (branch, commit) in wanted {
+        let name = branch.as_ref().map(|branch| options.naming.name(branch));
+        let before = match &name {
+            Some(name) => repo.refs().read_ref(name).await?,
+            None => None,
+        };
+        planned.push(refs::Planned {
+            branch,
+            name,
+            before,
+            commit,
+        });
+    }
+    let replicated = {
+        let gate = gate::PullGate::new(repo, source, options, &planned).await?;
+        let mut moving = options.replicate.clone();
+        moving.gate = Some(Arc::new(gate));
+        let mut sources = options.local_caches.clone();
+        sources.push(source.objects.clone());
+        let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
+        replicate(&sources, repo, &commits, &moving).await?
+    };
+    let refs = refs::move_refs(repo, planned).await?;
+    if let (KeepSummary::Yes, Some(summary)) = (options.summary, summary) {
+        keep_summary(repo, summary).await?;
+    }
+    Ok(PullReport { refs, replicated })
+}
+
+async fn keep_summary(repo: &Repo, summary: SignedSummary) -> Result<()> {
+    if repo.state().read_summary().await?.as_ref() == Some(&summary) {
+        return Ok(());
+    }
+    repo.state().write_summary(Some(summary)).await
+}
+
+fn nothing_there(source: &PullSource) -> Error {
+    Error::missing("no repository was found there: there is neither a summary nor a config file")
+        .about(crate::Subject::Url(source.repo.describe()))
+}

@@ -1,0 +1,184 @@
+//! Which commits a pull is about, and moving refs to them at its end.
+
+use futures::future::BoxFuture;
+
+use super::{KeepSummary, PullOptions, PullSource, PulledRef, nothing_there};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::format::{Branch, Checksum, Summary};
+use crate::ops::replicate::Retry;
+use crate::repo::Repo;
+use crate::store::{ExpectedRef, RefAnswer, RefName, RefUpdate, RefValue, SignedSummary};
+
+/// A ref, what it holds, and what it is to hold.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    pub(super) branch: Option<Branch>,
+    pub(super) name: Option<RefName>,
+    pub(super) before: Option<RefValue>,
+    pub(super) commit: Checksum,
+}
+
+/// Reads the summary if it is needed: to know all refs, or to keep it.
+pub(super) async fn needed_summary(
+    source: &PullSource,
+    options: &PullOptions,
+) -> Result<Option<SignedSummary>> {
+    if !options.refs.is_empty() && options.summary == KeepSummary::No {
+        return Ok(None);
+    }
+    retrying(&options.replicate.retry, || {
+        Box::pin(source.repo.read_summary())
+    })
+    .await
+}
+
+pub(super) async fn resolve(
+    source: &PullSource,
+    options: &PullOptions,
+    summary: Option<&SignedSummary>,
+) -> Result<Vec<(Option<Branch>, Checksum)>> {
+    if options.refs.is_empty() {
+        return all_of_summary(source, summary).await;
+    }
+    let mut wanted = Vec::with_capacity(options.refs.len());
+    for pull_ref in &options.refs {
+        let commit = match (&pull_ref.branch, pull_ref.commit) {
+            (_, Some(commit)) => commit,
+            (Some(branch), None) => read_branch(source, options, branch).await?,
+            (None, None) => return Err(Error::invalid("neither a ref nor a commit was named")),
+        };
+        wanted.push((pull_ref.branch.clone(), commit));
+    }
+    Ok(wanted)
+}
+
+async fn all_of_summary(
+    source: &PullSource,
+    summary: Option<&SignedSummary>,
+) -> Result<Vec<(Option<Branch>, Checksum)>> {
+    let url = || Subject::Url(source.repo.describe());
+    let Some(summary) = summary else {
+        let problem = "there is no summary to list its refs: name the refs to pull, or have its \
+                       owner write one ('summary --update')";
+        return Err(Error::missing(problem).about(url()));
+    };
+    let parsed = Summary::parse(&summary.summary).map_err(|e| {
+        Error::corrupt("its summary is not well formed")
+            .because(e)
+            .about(url())
+    })?;
+    let refs = parsed.refs.iter().map(|entry| {
+        let branch = Branch::new(&entry.name).map_err(|e| {
+            Error::corrupt("its summary names a ref that cannot be")
+                .because(e)
+                .about(url())
+        })?;
+        Ok((Some(branch), entry.commit))
+    });
+    refs.collect()
+}
+
+/// Reads the ref itself; the summary may be older, and is asked only where refs are not served.
+async fn read_branch(
+    source: &PullSource,
+    options: &PullOptions,
+    branch: &Branch,
+) -> Result<Checksum> {
+    let retry = &options.replicate.retry;
+    let read = || source.repo.read_branch(None, branch);
+    if let Some(commit) = retrying(retry, || Box::pin(read())).await? {
+        return Ok(commit);
+    }
+    if let Some(id) = &options.collection_id {
+        let read = || source.repo.read_branch(Some(id), branch);
+        if let Some(commit) = retrying(retry, || Box::pin(read())).await? {
+            return Ok(commit);
+        }
+    }
+    let url = || Subject::Url(source.repo.describe());
+    let summary = retrying(retry, || Box::pin(source.repo.read_summary())).await?;
+    if let Some(summary) = summary {
+        let parsed = Summary::parse(&summary.summary).map_err(|e| {
+            Error::corrupt("its summary is not well formed")
+                .because(e)
+                .about(url())
+        })?;
+        if let Some(found) = parsed.find(branch.as_str()) {
+            return Ok(found.commit);
+        }
+    } else if retrying(retry, || Box::pin(source.repo.read_config()))
+        .await?
+        .is_none()
+    {
+        return Err(nothing_there(source));
+    }
+    Err(Error::missing(format!("No such branch '{branch}' in the repository")).about(url()))
+}
+
+/// Does something small again while it is merely unavailable.
+pub(super) async fn retrying<'a, T>(
+    retry: &Retry,
+    once: impl Fn() -> BoxFuture<'a, Result<T>>,
+) -> Result<T> {
+    let mut attempt = 0;
+    loop {
+        let error = match once().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        attempt += 1;
+        let ErrorKind::Unavailable { retry_after } = error.kind() else {
+            return Err(error);
+        };
+        if attempt > retry.retries {
+            return Err(error.context(format!("gave up after {attempt} tries")));
+        }
+        tokio::time::sleep(retry.wait_before(attempt, 0, retry_after)).await;
+    }
+}
+
+/// Moves each ref from what it held when the pull began to what was pulled.
+pub(super) async fn move_refs(repo: &Repo, planned: Vec<Planned>) -> Result<Vec<PulledRef>> {
+    let updates: Vec<_> = planned.iter().filter_map(update).collect();
+    let answers = repo.refs().update_refs(&updates).await?;
+    for (update, answer) in updates.iter().zip(answers) {
+        if let RefAnswer::Conflict { current } = answer
+            && current != update.new
+        {
+            let now = match current {
+                Some(RefValue::Commit(commit)) => format!("it is at {commit}"),
+                Some(RefValue::Alias(name)) => format!("it is an alias of {name}"),
+                None => "it is gone".to_owned(),
+            };
+            let problem = format!("was moved by another while it was being pulled: {now}");
+            let error = Error::new(ErrorKind::Locked, problem);
+            return Err(error.about(Subject::Ref(update.name.to_string())));
+        }
+    }
+    let pulled = planned.into_iter().map(|planned| PulledRef {
+        name: planned.name,
+        before: match planned.before {
+            Some(RefValue::Commit(commit)) => Some(commit),
+            _ => None,
+        },
+        now: planned.commit,
+    });
+    Ok(pulled.collect())
+}
+
+fn update(planned: &Planned) -> Option<RefUpdate> {
+    let new = RefValue::Commit(planned.commit);
+    let name = planned.name.clone()?;
+    if planned.before.as_ref() == Some(&new) {
+        return None;
+    }
+    let expected = planned
+        .before
+        .clone()
+        .map_or(ExpectedRef::Absent, ExpectedRef::Value);
+    Some(RefUpdate {
+        name,
+        expected,
+        new: Some(new),
+    })
+}

@@ -1,0 +1,15 @@
+//! Who decides whether a commit may come in, before anything that it names is fetched.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::format::{Checksum, Commit};
+
+/// Admits commits: checks signatures, bindings, age.
+#[async_trait]
+pub trait CommitGate: Debug + Send + Sync {
+    /// Returns an error to refuse `commit`. Its bytes hash to `checksum`.
+    async fn admit(&self, checksum: &Checksum, commit: &Commit) -> Result<()>;
+}
