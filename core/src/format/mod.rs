@@ -6,7 +6,7 @@ mod dirmeta;
 mod dirtree;
 mod error;
 mod file_header;
-pub(crate) mod framing;
+mod framing;
 pub mod gvariant;
 pub mod keyfile;
 mod names;

@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use super::object::Object;
 use crate::error::{Error, Result};
-use crate::format::framing::TupleReader;
-use crate::format::{Checksum, DirTree, FormatError, ObjectName, ObjectType};
+use crate::format::{Checksum, Commit, DirTree, ObjectName, ObjectType};
 
 type Map = BTreeMap<ObjectName, Object>;
 
@@ -112,21 +111,12 @@ fn children(name: &ObjectName, object: &Object) -> Result<Vec<ObjectName>> {
             files.chain(dirs).collect()
         }
         ObjectType::Commit => {
-            let (tree, meta) = commit_roots(bytes).map_err(about)?;
-            vec![ObjectName::dirtree(tree), ObjectName::dirmeta(meta)]
+            let commit = Commit::parse(bytes).map_err(about)?;
+            vec![
+                ObjectName::dirtree(commit.tree),
+                ObjectName::dirmeta(commit.meta),
+            ]
         }
         ObjectType::File | ObjectType::DirMeta | ObjectType::FileXattrs => Vec::new(),
     })
-}
-
-/// Reads the root dirtree and dirmeta out of a commit.
-fn commit_roots(bytes: &[u8]) -> std::result::Result<(Checksum, Checksum), FormatError> {
-    let mut tuple = TupleReader::new("commit", bytes);
-    tuple.variable(8)?;
-    for _parent_related_subject_body in 0..4 {
-        tuple.variable(1)?;
-    }
-    let _timestamp: [u8; 8] = tuple.fixed(8)?;
-    let tree = Checksum::from_slice(tuple.variable(1)?)?;
-    Ok((tree, Checksum::from_slice(tuple.last(1)?)?))
 }

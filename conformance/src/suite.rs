@@ -1,0 +1,174 @@
+//! How checks are listed, run, and made into tests.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use treeferry_core::Error;
+
+use crate::Place;
+
+/// No check takes nearly as long as this: who does hangs.
+const CHECK_SECONDS_MAX: u64 = 120;
+
+/// What became of a check.
+pub type Outcome = Result<(), Failed>;
+
+/// Why a check failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(String);
+
+impl Failed {
+    /// Creates a failure that says what was expected and what was found.
+    pub fn new(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self(format!("unexpected error: {error} ({})", error.code()))
+    }
+}
+
+/// One check of the suite of the trait `S`.
+pub struct Check<S: ?Sized> {
+    /// Its name, a sentence.
+    pub name: &'static str,
+    /// Runs it on an empty place.
+    pub run: for<'a> fn(&'a dyn Place<S>) -> BoxFuture<'a, Outcome>,
+}
+
+impl<S: ?Sized> Debug for Check<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").field("name", &self.name).finish()
+    }
+}
+
+/// Runs the check called `name` of the list `checks` on `place`, which is empty.
+///
+/// A panic or a hang of the store is a failure like any other.
+pub async fn run_check<S: ?Sized>(
+    checks: &[Check<S>],
+    name: &str,
+    place: &dyn Place<S>,
+) -> Outcome {
+    let check = checks.iter().find(|check| check.name == name);
+    let check = check.ok_or_else(|| Failed::new(format!("there is no check '{name}'")))?;
+    let run = AssertUnwindSafe((check.run)(place)).catch_unwind();
+    let limit = Duration::from_secs(CHECK_SECONDS_MAX);
+    match tokio::time::timeout(limit, run).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(Failed::new("it panicked")),
+        Err(_) => Err(Failed::new(format!("it hangs: no end after {limit:?}"))),
+    }
+}
+
+/// Runs all of `checks`, each on a place that `make` makes, and returns those that failed.
+pub async fn run_all<S: ?Sized>(
+    checks: &[Check<S>],
+    make: impl Fn() -> Box<dyn Place<S>>,
+) -> BTreeMap<&'static str, Failed> {
+    let mut failed = BTreeMap::new();
+    for check in checks {
+        if let Err(failure) = run_check(checks, check.name, &*make()).await {
+            failed.insert(check.name, failure);
+        }
+    }
+    failed
+}
+
+/// Panics with the failure of a check: what a test does.
+#[allow(clippy::panic)] // this is how a test fails
+pub fn expect(outcome: Outcome) {
+    if let Err(failed) = outcome {
+        panic!("{failed}");
+    }
+}
+
+/// Fails the check unless a condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::Failed::new(format!($($message)+)));
+        }
+    };
+}
+
+/// Fails the check unless two values are the same.
+macro_rules! ensure_eq {
+    ($found:expr, $expected:expr, $($message:tt)+) => {
+        match (&$found, &$expected) {
+            (found, expected) => ensure!(
+                found == expected,
+                "{}: expected {expected:?}, found {found:?}",
+                format!($($message)+)
+            ),
+        }
+    };
+}
+
+/// Fails the check unless a result is an error of one of these kinds.
+macro_rules! ensure_refused {
+    ($result:expr, $kinds:pat, $($message:tt)+) => {
+        match $result {
+            Err(error) if matches!(error.kind(), $kinds) => {}
+            Err(error) => ensure!(
+                false,
+                "{}: refused with another kind of error: {error} ({})",
+                format!($($message)+),
+                error.code()
+            ),
+            Ok(_) => ensure!(false, "{}: it was not refused", format!($($message)+)),
+        }
+    };
+}
+
+/// Makes the list of a suite: the table that is run, and the macro that turns it into tests.
+///
+/// The first argument must be a dollar sign: it is handed through to the macro that is made.
+macro_rules! suite {
+    (
+        ($d:tt)
+        $(#[$doc:meta])*
+        $suite:ident over $subject:ident in $module:ident {
+            $($group:ident: [$($check:ident),+ $(,)?]),+ $(,)?
+        }
+    ) => {
+        $(mod $group;)+
+
+        /// All checks of this suite.
+        pub const CHECKS: &[$crate::Check<dyn $subject>] = &[
+            $($($crate::Check {
+                name: stringify!($check),
+                run: |place| Box::pin($group::$check(place)),
+            },)+)+
+        ];
+
+        $(#[$doc])*
+        #[macro_export]
+        macro_rules! $suite {
+            ($d(#[$d attribute:meta])* $d name:ident, $d fixture:expr) => {
+                mod $d name {
+                    #[allow(unused_imports)]
+                    use super::*;
+
+                    $($(
+                        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                        $d(#[$d attribute])*
+                        async fn $check() {
+                            let checks = $d crate::$module::CHECKS;
+                            let fixture = $d fixture;
+                            let outcome = $d crate::run_check(checks, stringify!($check), &fixture);
+                            $d crate::expect(outcome.await);
+                        }
+                    )+)+
+                }
+            };
+        }
+    };
+}
