@@ -52,7 +52,10 @@ impl ContentReader {
         let parsed =
             read_header_frame(&mut reader).and_then(|frame| Ok(FileHeader::parse_filez(&frame)?));
         let (header, content_bytes) = parsed.map_err(|e| about(e, expected))?;
-        let source = Source::Deflated(Box::new(Inflating::new(reader, inflate, content_bytes)));
+        let mut inflating = Inflating::new(reader, inflate, content_bytes);
+        // OSTree ends a symbolic link at its header: there is no deflate data, not even an empty one.
+        inflating.ended = header.is_symlink();
+        let source = Source::Deflated(Box::new(inflating));
         Ok(Self::new(expected, header, content_bytes, source))
     }
 
