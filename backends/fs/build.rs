@@ -1,0 +1,18 @@
+//! Tells the tests what this machine has, so that those it cannot run show as ignored.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(has_ostree, is_root)");
+    let runs = |command: &str, argument: &str| {
+        std::process::Command::new(command)
+            .arg(argument)
+            .output()
+            .ok()
+    };
+    if runs("ostree", "--version").is_some_and(|output| output.status.success()) {
+        println!("cargo::rustc-cfg=has_ostree");
+    }
+    if runs("id", "-u").is_some_and(|output| output.stdout == b"0\n") {
+        println!("cargo::rustc-cfg=is_root");
+    }
+}

@@ -1,0 +1,156 @@
+//! What interrupted writers left in their staging directories.
+//!
+//! Nothing of it is believed: it may come from before a power cut, or from a writer with other
+//! rules. An object is hashed when somebody asks for it, and moved into the staging directory of
+//! the batch that asked. What nobody asks for stays for others, until it expires.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustix::fs::AtFlags;
+use treeferry_core::error::{Error, Result, from_read};
+use treeferry_core::format::{ObjectName, ObjectType};
+use treeferry_core::store::{Incoming, Leftovers as Policy};
+
+use crate::layout::{STAGING_PREFIX, fanout_name, object_path};
+use crate::mode::FsMode;
+use crate::repo::FsRepo;
+use crate::shelf::Shelf;
+use crate::source::fetch_from;
+use crate::staging::{Staged, SyncState, lock_name, lock_staging};
+use crate::sys;
+use crate::write::WriteContext;
+
+/// The staging directories of dead writers, each locked by us.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    tmp: Option<Arc<OwnedFd>>,
+    abandoned: Vec<Abandoned>,
+}
+
+#[derive(Debug)]
+struct Abandoned {
+    name: String,
+    shelf: Shelf,
+    _lock: File,
+}
+
+impl Leftovers {
+    /// Locks what dead writers left, and removes what has expired of it. Blocking.
+    pub(crate) fn collect(repo: &FsRepo, policy: Policy) -> Result<Self> {
+        let tmp = &repo.inner.tmp;
+        let mut found = Self {
+            tmp: Some(Arc::clone(tmp)),
+            abandoned: Vec::new(),
+        };
+        for name in sys::names_in(tmp.as_fd(), ".")? {
+            if !name.starts_with(STAGING_PREFIX) || name.ends_with("-lock") {
+                continue;
+            }
+            let Some(stat) = sys::stat(tmp.as_fd(), &name)? else {
+                continue;
+            };
+            let expired = has_expired(repo, stat.st_mtime);
+            if policy == Policy::Ignore && !expired {
+                continue;
+            }
+            let Some(lock) = lock_staging(tmp.as_fd(), &name)? else {
+                continue;
+            };
+            // Links that carry extended attributes cannot be told from those of other files.
+            if expired || repo.mode() == FsMode::BareSplitXattrs {
+                sys::remove_tree(tmp.as_fd(), &name)?;
+                sys::remove_file(tmp.as_fd(), &lock_name(&name))?;
+            } else if let Ok(dir) = sys::open_dir(tmp, &name) {
+                found.abandoned.push(Abandoned {
+                    name,
+                    shelf: Shelf::new(Arc::new(dir), repo.mode()),
+                    _lock: lock,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes an object over if somebody left it and it is what its name says. Blocking.
+    pub(crate) fn claim(
+        &self,
+        context: &WriteContext,
+        name: &ObjectName,
+    ) -> Result<Option<Staged>> {
+        for abandoned in &self.abandoned {
+            let shelf = &abandoned.shelf;
+            let Some(stat) = shelf.stat(name)? else {
+                continue;
+            };
+            let path = object_path(name, shelf.mode);
+            // What cannot be read, or is not what it says, is worth nothing.
+            if verify(context, shelf, name).is_err() {
+                sys::remove_file(shelf.fd(), &path)?;
+                continue;
+            }
+            context.staging.make_fanout(&name.checksum)?;
+            let to = context.staging.shelf.fd();
+            if rustix::fs::renameat(shelf.fd(), &path, to, &path).is_err() {
+                continue;
+            }
+            let staged = Staged {
+                stored_bytes: stat.stored_bytes,
+                sync: SyncState::Due,
+            };
+            context.staging.add(*name, staged)?;
+            return Ok(Some(staged));
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Leftovers {
+    /// Removes the directories that nothing is left in.
+    fn drop(&mut self) {
+        let Some(tmp) = &self.tmp else {
+            return;
+        };
+        for abandoned in &self.abandoned {
+            let dir = abandoned.shelf.fd();
+            for first in 0..=255 {
+                let _ = rustix::fs::unlinkat(dir, fanout_name(first), AtFlags::REMOVEDIR);
+            }
+            if rustix::fs::unlinkat(tmp, &abandoned.name, AtFlags::REMOVEDIR).is_ok() {
+                let _ = sys::remove_file(tmp.as_fd(), &lock_name(&abandoned.name));
+            }
+        }
+    }
+}
+
+/// Reads an object to its end, which fails if it is not what its name says.
+fn verify(context: &WriteContext, shelf: &Shelf, name: &ObjectName) -> Result<()> {
+    let body = fetch_from(shelf, name)?.ok_or_else(|| Error::missing("is gone"))?;
+    let object = Incoming::named(*name, body);
+    if name.object_type != ObjectType::File {
+        return object.into_metadata().map(|_| ());
+    }
+    let codec = &context.repo.inner.options.codec;
+    let mut reader = object.into_content(&**codec)?;
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(e) => return Err(from_read("cannot be read", e)),
+        }
+    }
+}
+
+/// Returns whether something last changed at `modified_secs` is older than `core.tmp-expiry-secs`.
+pub(crate) fn has_expired(repo: &FsRepo, modified_secs: i64) -> bool {
+    let inner = &repo.inner;
+    let modified = u64::try_from(modified_secs).unwrap_or(0);
+    let modified = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(modified);
+    let age = (inner.options.clock)().duration_since(modified);
+    // What comes from the future is not old.
+    age.is_ok_and(|age| age > inner.config.tmp_expiry)
+}

@@ -1,0 +1,316 @@
+//! The place of objects that are whole but not published: `tmp/staging-BOOTID-XXXXXX/`.
+//!
+//! Its layout, its name and the lock file beside it are those of the C `ostree`, which takes up
+//! and publishes what a dead writer of the same boot left behind without looking at it. So nothing
+//! in here is ever called by an object's name before it is whole and verified.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking::Guarded;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use treeferry_core::error::{Error, ErrorKind, Result};
+use treeferry_core::format::{Checksum, ObjectName};
+use treeferry_core::store::{LockGuard, LockKind, Stored};
+
+use crate::layout::{PENDING_PREFIX, STAGING_PREFIX, fanout_name, object_path};
+use crate::lock::{open_lock_file, try_lock};
+use crate::mode::FsMode;
+use crate::shelf::Shelf;
+use crate::sys::{self, failed};
+
+/// A staging directory of our own. Jobs share it; the last to let go cleans up.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    pub(crate) shelf: Shelf,
+    tmp: Arc<OwnedFd>,
+    name: String,
+    contents: Guarded<Contents>,
+    fanouts: FanoutSet,
+    /// Directories of `objects/` in which something was found that this batch relies on.
+    pub(crate) relied: FanoutSet,
+    pending: AtomicU64,
+    /// Held until everything that was begun in here has ended.
+    _repo_lock: LockGuard,
+    _own_lock: File,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    objects: HashMap<ObjectName, Staged>,
+    fate: Fate,
+}
+
+/// What becomes of a staging directory when nobody uses it any more.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is being filled; left behind now, its objects are worth taking up.
+    #[default]
+    Filling,
+    /// All that matters was published, or it must not be believed: a sync failed.
+    Remove,
+}
+
+/// What is known of an object in a staging directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Staged {
+    pub(crate) stored_bytes: u64,
+    pub(crate) sync: SyncState,
+}
+
+/// Whether the data of a staged object is durable already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncState {
+    /// Synced when it was written, or a symbolic link, which has no data to sync.
+    Done,
+    Due,
+}
+
+impl Staging {
+    /// Makes an empty staging directory and locks it. Blocking.
+    pub(crate) fn create(tmp: Arc<OwnedFd>, mode: FsMode, repo_lock: LockGuard) -> Result<Self> {
+        let boot_id = boot_id();
+        loop {
+            let name = format!("{STAGING_PREFIX}{boot_id}-{}", sys::random_suffix());
+            match rustix::fs::mkdirat(&tmp, &name, Mode::from_raw_mode(0o775)) {
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
+                Err(e) => return Err(failed(&format!("tmp/{name}"), "cannot be made")(e)),
+            }
+            // Between these steps somebody may take the new directory for one of a dead writer.
+            let Some(own_lock) = lock_staging(tmp.as_fd(), &name)? else {
+                continue;
+            };
+            let dir = match sys::open_dir(&tmp, &name) {
+                Ok(dir) => Arc::new(dir),
+                Err(Errno::NOENT) => continue,
+                Err(e) => return Err(failed(&name, "cannot be opened")(e)),
+            };
+            return Ok(Self {
+                shelf: Shelf::new(dir, mode),
+                tmp,
+                name,
+                contents: Guarded::default(),
+                fanouts: FanoutSet::default(),
+                relied: FanoutSet::default(),
+                pending: AtomicU64::new(0),
+                _repo_lock: repo_lock,
+                _own_lock: own_lock,
+            });
+        }
+    }
+
+    /// Returns what is known of an object in here.
+    pub(crate) fn get(&self, name: &ObjectName) -> Option<Staged> {
+        self.contents
+            .with(|contents| contents.objects.get(name).copied())
+    }
+
+    /// Notes that an object is in here, whole and verified.
+    pub(crate) fn add(&self, name: ObjectName, staged: Staged) -> Result<Stored> {
+        self.contents.with(|contents| {
+            if contents.fate == Fate::Remove {
+                let problem = "the batch ended while this object was being written";
+                return Err(Error::new(ErrorKind::Cancelled, problem).about(name));
+            }
+            Ok(match contents.objects.insert(name, staged) {
+                None => Stored::New,
+                Some(_) => Stored::Present,
+            })
+        })
+    }
+
+    /// Ends the filling, and returns all objects. What comes later is refused.
+    pub(crate) fn close(&self) -> Vec<(ObjectName, Staged)> {
+        self.contents.with(|contents| {
+            contents.fate = Fate::Remove;
+            contents.objects.drain().collect()
+        })
+    }
+
+    /// Returns a name that nobody takes for an object.
+    pub(crate) fn pending_name(&self) -> String {
+        let number = self.pending.fetch_add(1, Ordering::Relaxed);
+        format!("{PENDING_PREFIX}{number}")
+    }
+
+    /// Makes an empty file that is to become an object.
+    pub(crate) fn new_pending(&self) -> Result<Pending<'_>> {
+        let name = self.pending_name();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self.shelf.fd(), &name, flags, Mode::from_raw_mode(0o600))
+            .map_err(failed(&name, "cannot be written"))?;
+        Ok(Pending {
+            staging: self,
+            name,
+            file: Some(File::from(fd)),
+            placed: false,
+        })
+    }
+
+    /// Wraps a node that was made under `name` by other means.
+    pub(crate) fn adopt_pending(&self, name: String, file: Option<File>) -> Pending<'_> {
+        Pending {
+            staging: self,
+            name,
+            file,
+            placed: false,
+        }
+    }
+
+    /// Makes sure that the directory for objects whose checksum begins as this one's is there.
+    pub(crate) fn make_fanout(&self, checksum: &Checksum) -> Result<()> {
+        let first = checksum.as_bytes()[0];
+        if self.fanouts.contains(first) {
+            return Ok(());
+        }
+        make_fanout(self.shelf.fd(), first)?;
+        self.fanouts.insert(first);
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let empty = self
+            .contents
+            .with(|contents| contents.fate == Fate::Remove || contents.objects.is_empty());
+        if !empty {
+            return;
+        }
+        // Failing to clean up is nothing that anybody could act on: the next batch tries again.
+        let _ = sys::remove_tree(self.tmp.as_fd(), &self.name);
+        let _ = sys::remove_file(self.tmp.as_fd(), &lock_name(&self.name));
+    }
+}
+
+/// A node in a staging directory that is not an object yet. Removed if it never becomes one.
+#[derive(Debug)]
+pub(crate) struct Pending<'a> {
+    staging: &'a Staging,
+    name: String,
+    file: Option<File>,
+    placed: bool,
+}
+
+impl Pending<'_> {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the open file; there is none of a symbolic link.
+    pub(crate) fn file(&self) -> Result<&File> {
+        let file = self.file.as_ref();
+        file.ok_or_else(|| Error::invalid("a symbolic link has no content"))
+    }
+
+    /// Calls it by an object's name. It must be whole and verified.
+    pub(crate) fn place(self, name: &ObjectName) -> Result<()> {
+        let path = object_path(name, self.staging.shelf.mode);
+        self.place_at(&name.checksum, &path)
+    }
+
+    pub(crate) fn place_at(mut self, checksum: &Checksum, path: &str) -> Result<()> {
+        self.staging.make_fanout(checksum)?;
+        let dir = self.staging.shelf.fd();
+        rustix::fs::renameat(dir, &self.name, dir, path)
+            .map_err(failed(path, "cannot be put into the staging directory"))?;
+        self.placed = true;
+        Ok(())
+    }
+
+    /// Lets go of the node without removing it: it was renamed away.
+    pub(crate) fn forget(mut self) {
+        self.placed = true;
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            let dir = self.staging.shelf.fd();
+            let _ = rustix::fs::unlinkat(dir, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Locks the staging directory `name`; `None` when its writer lives, or it is just going away.
+pub(crate) fn lock_staging(tmp: BorrowedFd<'_>, name: &str) -> Result<Option<File>> {
+    let lock_name = lock_name(name);
+    let file = open_lock_file(tmp, &lock_name, 0o600)?;
+    let locked = try_lock(&file, LockKind::Exclusive)
+        .map_err(|e| Error::io("a staging directory cannot be locked", e))?;
+    if !locked {
+        return Ok(None);
+    }
+    // Whoever removed the directory removed the lock file too, maybe after we opened it.
+    let ours = rustix::fs::fstat(&file).map_err(failed(&lock_name, "cannot be looked at"))?;
+    let there = sys::stat(tmp, &lock_name)?;
+    let same = there.is_some_and(|there| there.st_ino == ours.st_ino);
+    Ok(same.then_some(file))
+}
+
+pub(crate) fn lock_name(staging: &str) -> String {
+    format!("{staging}-lock")
+}
+
+/// Makes the directory of objects that begin with `first`; returns whether it was missing.
+pub(crate) fn make_fanout(dir: BorrowedFd<'_>, first: u8) -> Result<bool> {
+    let name = fanout_name(first);
+    match rustix::fs::mkdirat(dir, &name, Mode::from_raw_mode(0o777)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(e) => Err(failed(&name, "cannot be made")(e)),
+    }
+}
+
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    match id.trim() {
+        "" => "unknown".into(),
+        id => id.into(),
+    }
+}
+
+/// A set of first bytes of checksums.
+#[derive(Debug)]
+pub(crate) struct FanoutSet([AtomicBool; 256]);
+
+impl Default for FanoutSet {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicBool::new(false)))
+    }
+}
+
+impl FanoutSet {
+    pub(crate) fn contains(&self, first: u8) -> bool {
+        self.0[usize::from(first)].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn insert(&self, first: u8) {
+        self.0[usize::from(first)].store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        (0..=255).filter(|first| self.contains(*first)).collect()
+    }
+}
+
+mod parking {
+    use std::sync::{Mutex, PoisonError};
+
+    /// A value behind a lock that is held for short steps only.
+    #[derive(Debug, Default)]
+    pub(crate) struct Guarded<T>(Mutex<T>);
+
+    impl<T> Guarded<T> {
+        pub(crate) fn with<R>(&self, step: impl FnOnce(&mut T) -> R) -> R {
+            // A step that panicked left a map in order: there is nothing half-done to fear.
+            step(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+}

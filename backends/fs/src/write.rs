@@ -1,0 +1,518 @@
+//! Writing objects into a staging directory, each verified before it gets its name.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use treeferry_core::error::{Error, Result, from_read};
+use treeferry_core::format::{Checksum, FileHeader, ObjectName, ObjectType};
+use treeferry_core::store::{
+    Body, ContentReader, FilezReader, Incoming, LocalFile, Payload, Put, Stored, Takeover, Trust,
+};
+
+use crate::free_space::Allowance;
+use crate::layout::{object_path, xattrs_link_path};
+use crate::leftovers::Leftovers;
+use crate::mode::FsMode;
+use crate::repo::FsRepo;
+use crate::staging::{Pending, Staged, Staging, SyncState};
+use crate::store_file::{self, check_storable, dress, io, keeps_symlinks};
+use crate::sys::failed;
+
+/// What is at most this long is verified in memory, and written in one go only if it is new.
+const WHOLE_BYTES_MAX: usize = 256 * 1024;
+/// Content shorter than this is not worth asking the filesystem to share its blocks.
+const SHARE_BYTES_MIN: u64 = 64 * 1024;
+
+/// What all writers of a batch share.
+#[derive(Debug)]
+pub(crate) struct WriteContext {
+    pub(crate) repo: FsRepo,
+    pub(crate) staging: Arc<Staging>,
+    pub(crate) leftovers: Leftovers,
+    pub(crate) allowance: Allowance,
+    pub(crate) sync_each: SyncEach,
+    /// Cleared when the filesystem turns out not to share blocks.
+    pub(crate) sharing: AtomicBool,
+}
+
+/// Whether each object is synced when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncEach {
+    Yes,
+    No,
+}
+
+/// Writes objects, one after the other. Blocking.
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
+    context: &'a WriteContext,
+    mode: FsMode,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(context: &'a WriteContext) -> Self {
+        Self {
+            context,
+            mode: context.repo.mode(),
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Verifies and stages one object.
+    pub(crate) fn put(&mut self, object: Incoming) -> Result<Put> {
+        let name = object.name();
+        let put = match object.object_type() {
+            ObjectType::File if self.mode == FsMode::Archive => self.put_filez(object),
+            ObjectType::File => self.put_content(object),
+            _ => self.put_metadata(object),
+        };
+        put.map_err(|e| match name {
+            Some(name) => e.about(name),
+            None => e,
+        })
+    }
+
+    fn put_metadata(&mut self, object: Incoming) -> Result<Put> {
+        let (name, bytes) = object.into_metadata()?;
+        let length = bytes.len() as u64;
+        if let Some(present) = self.present(&name, Some(length), length)? {
+            return Ok(present);
+        }
+        let pending = self.write_whole(&bytes)?;
+        store_file::set_mode(pending.file()?, 0o644)?;
+        self.finish(pending, name, length, length)
+    }
+
+    fn put_filez(&mut self, object: Incoming) -> Result<Put> {
+        let name = object.name();
+        if let Some(file) = object
+            .local_filez()
+            .filter(|f| f.takeover() == Takeover::Rename)
+        {
+            let file = file.clone();
+            if let Some(put) = self.take_over(&object, &file)? {
+                return Ok(put);
+            }
+        }
+        let (codec, level) = (&self.context.repo.inner.options.codec, self.level());
+        let mut reader = object.into_filez(&**codec, level)?;
+        let content_bytes = reader.content_bytes();
+        if let Some(name) = name
+            && let Some(present) = self.present(&name, None, content_bytes)?
+        {
+            return Ok(present);
+        }
+        let ended = self.fill(&mut reader)?;
+        if ended {
+            let name = ObjectName::file(checksum_of(reader.checksum())?);
+            if let Some(present) = self.present(&name, None, content_bytes)? {
+                return Ok(present);
+            }
+            let buffer = std::mem::take(&mut self.buffer);
+            let pending = self.write_whole(&buffer);
+            self.buffer = buffer;
+            let pending = pending?;
+            store_file::set_mode(pending.file()?, 0o644)?;
+            let stored = reader.stored_bytes();
+            return self.finish(pending, name, content_bytes, stored);
+        }
+        // How far it shrinks is not known before: as long as its content is a fair upper bound.
+        let pending = self.write_rest(&mut reader, content_bytes)?;
+        let name = ObjectName::file(checksum_of(reader.checksum())?);
+        store_file::set_mode(pending.file()?, 0o644)?;
+        self.finish(pending, name, content_bytes, reader.stored_bytes())
+    }
+
+    fn put_content(&mut self, object: Incoming) -> Result<Put> {
+        let name = object.name();
+        if let Some(file) = object.local_content() {
+            let file = file.clone();
+            if file.takeover() == Takeover::Rename
+                && let Some(put) = self.take_over(&object, &file)?
+            {
+                return Ok(put);
+            }
+            if let Some(put) = self.share_blocks(&object, &file)? {
+                return Ok(put);
+            }
+        }
+        let codec = &self.context.repo.inner.options.codec;
+        let mut reader = object.into_content(&**codec)?;
+        check_storable(self.mode, reader.header())?;
+        let content_bytes = reader.content_bytes();
+        let length = stored_length(self.mode, reader.header(), content_bytes);
+        if let Some(name) = name
+            && let Some(present) = self.present(&name, Some(length), content_bytes)?
+        {
+            return Ok(present);
+        }
+        let ended = self.fill(&mut reader)?;
+        if !ended {
+            let pending = self.write_rest(&mut reader, content_bytes)?;
+            return self.finish_content(pending, &reader);
+        }
+        let name = ObjectName::file(checksum_of(reader.checksum())?);
+        if let Some(present) = self.present(&name, Some(length), content_bytes)? {
+            return Ok(present);
+        }
+        let header = reader.header();
+        let pending = if header.is_symlink() && keeps_symlinks(self.mode) {
+            store_file::make_symlink(&self.context.staging, self.mode, header)?
+        } else if header.is_symlink() {
+            let mut target = header.symlink_target.as_bytes().to_vec();
+            target.push(0);
+            self.write_whole(&target)?
+        } else {
+            let buffer = std::mem::take(&mut self.buffer);
+            let pending = self.write_whole(&buffer);
+            self.buffer = buffer;
+            pending?
+        };
+        self.finish_content(pending, &reader)
+    }
+
+    /// Dresses and stages content that has been verified to its end.
+    fn finish_content(&mut self, pending: Pending<'_>, reader: &ContentReader) -> Result<Put> {
+        let name = ObjectName::file(checksum_of(reader.checksum())?);
+        let header = reader.header();
+        if !header.is_symlink() || !keeps_symlinks(self.mode) {
+            dress(self.mode, pending.file()?, header)?;
+        }
+        if self.mode == FsMode::BareSplitXattrs {
+            self.stage_xattrs(&name.checksum, header)?;
+        }
+        let content_bytes = reader.content_bytes();
+        let stored = stored_length(self.mode, header, content_bytes);
+        self.finish(pending, name, content_bytes, stored)
+    }
+
+    fn finish(
+        &mut self,
+        pending: Pending<'_>,
+        name: ObjectName,
+        unpacked_bytes: u64,
+        stored_bytes: u64,
+    ) -> Result<Put> {
+        let sync = match (pending.file(), self.context.sync_each) {
+            (Err(_), _) => SyncState::Done,
+            (Ok(_), SyncEach::No) => SyncState::Due,
+            (Ok(file), SyncEach::Yes) => {
+                rustix::fs::fsync(file).map_err(|e| io("cannot be made durable", e))?;
+                SyncState::Done
+            }
+        };
+        pending.place(&name)?;
+        let staged = Staged { stored_bytes, sync };
+        let stored = self.context.staging.add(name, staged)?;
+        Ok(Put {
+            name,
+            stored,
+            unpacked_bytes,
+            stored_bytes,
+        })
+    }
+
+    /// Returns the answer for an object that is there already and may be taken for whole.
+    ///
+    /// `length` is how long it must be on disk, where that is known.
+    pub(crate) fn present(
+        &self,
+        name: &ObjectName,
+        length: Option<u64>,
+        unpacked_bytes: u64,
+    ) -> Result<Option<Put>> {
+        let context = self.context;
+        let answer = |stored_bytes| Put {
+            name: *name,
+            stored: Stored::Present,
+            unpacked_bytes,
+            stored_bytes,
+        };
+        if let Some(staged) = context.staging.get(name) {
+            return Ok(Some(answer(staged.stored_bytes)));
+        }
+        if let Some(stat) = context.repo.inner.shelf.stat(name)? {
+            let whole = stat.trust == Trust::Whole;
+            if whole && length.is_none_or(|length| length == stat.stored_bytes) {
+                context.staging.relied.insert(name.checksum.as_bytes()[0]);
+                return Ok(Some(answer(stat.stored_bytes)));
+            }
+            // What is there is torn: it is written anew and replaced.
+            return Ok(None);
+        }
+        let claimed = context.leftovers.claim(context, name)?;
+        Ok(claimed.map(|staged| Put {
+            stored: Stored::New,
+            ..answer(staged.stored_bytes)
+        }))
+    }
+
+    /// Reads into the buffer until it is full or the source, verified, has ended.
+    fn fill(&mut self, reader: &mut dyn Read) -> Result<bool> {
+        self.buffer.resize(WHOLE_BYTES_MAX, 0);
+        let mut filled = 0;
+        while filled < self.buffer.len() {
+            let n = reader
+                .read(&mut self.buffer[filled..])
+                .map_err(|e| from_read("cannot be read", e))?;
+            if n == 0 {
+                self.buffer.truncate(filled);
+                return Ok(true);
+            }
+            filled += n;
+        }
+        Ok(false)
+    }
+
+    fn write_whole(&self, bytes: &[u8]) -> Result<Pending<'a>> {
+        self.context.allowance.take(bytes.len() as u64)?;
+        let pending = self.context.staging.new_pending()?;
+        pending
+            .file()?
+            .write_all(bytes)
+            .map_err(|e| Error::io("cannot be written", e))?;
+        Ok(pending)
+    }
+
+    /// Writes what the buffer holds, and all that follows.
+    fn write_rest(&mut self, reader: &mut dyn Read, expected_bytes: u64) -> Result<Pending<'a>> {
+        self.context.allowance.take(expected_bytes)?;
+        let pending = self.context.staging.new_pending()?;
+        let written = self.copy_rest(reader, &pending);
+        if written.is_err() {
+            self.context.allowance.give_back(expected_bytes);
+        }
+        written.map(|()| pending)
+    }
+
+    fn copy_rest(&mut self, reader: &mut dyn Read, pending: &Pending<'_>) -> Result<()> {
+        let mut file = pending.file()?;
+        let mut filled = self.buffer.len();
+        while filled > 0 {
+            file.write_all(&self.buffer[..filled])
+                .map_err(|e| Error::io("cannot be written", e))?;
+            filled = reader
+                .read(&mut self.buffer)
+                .map_err(|e| from_read("cannot be read", e))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps extended attributes as an object, and names them by the file that has them.
+    fn stage_xattrs(&mut self, file: &Checksum, header: &FileHeader) -> Result<()> {
+        let bytes = header.xattrs.to_bytes();
+        let object = Incoming::recorded_metadata(ObjectType::FileXattrs, bytes.clone());
+        let xattrs = self.put_metadata(object)?.name;
+        let (staging, shelf) = (&self.context.staging, &self.context.repo.inner.shelf);
+        let source = match staging.get(&xattrs) {
+            Some(_) => staging.shelf.fd(),
+            None => shelf.fd(),
+        };
+        let path = object_path(&xattrs, self.mode);
+        let name = staging.pending_name();
+        let flags = rustix::fs::AtFlags::empty();
+        let linked = rustix::fs::linkat(source, &path, staging.shelf.fd(), &name, flags);
+        let pending = match linked {
+            Ok(()) => staging.adopt_pending(name, None),
+            // As many links as an inode can have: a copy says the same.
+            Err(rustix::io::Errno::MLINK) => {
+                let pending = self.write_whole(&bytes)?;
+                store_file::set_mode(pending.file()?, 0o644)?;
+                pending
+            }
+            Err(e) => return Err(failed(&path, "cannot be linked")(e)),
+        };
+        pending.place_at(file, &xattrs_link_path(file))
+    }
+
+    /// Shares the blocks of `file`, where the filesystem can: `None` where it cannot.
+    ///
+    /// Shared first and verified then, on the clone: what is verified can change no more.
+    fn share_blocks(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
+        let Body::File {
+            header,
+            content_bytes,
+            ..
+        } = object.body()
+        else {
+            return Ok(None);
+        };
+        let sharing = &self.context.sharing;
+        if *content_bytes < SHARE_BYTES_MIN || !sharing.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        check_storable(self.mode, header)?;
+        if let Some(name) = object.name()
+            && let Some(present) = self.present(&name, Some(*content_bytes), *content_bytes)?
+        {
+            return Ok(Some(present));
+        }
+        let source = file.open()?;
+        let pending = self.context.staging.new_pending()?;
+        if rustix::fs::ioctl_ficlone(pending.file()?, &source).is_err() {
+            sharing.store(false, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let clone = pending.file()?.try_clone();
+        let clone = clone.map_err(|e| Error::io("cannot be read", e))?;
+        let reader = self.read_through(object, clone)?;
+        let put = self.finish_content(pending, &reader)?;
+        Ok(Some(put))
+    }
+
+    /// Reads a file object from `file` instead of where it says, to its verified end.
+    fn read_through(&mut self, object: &Incoming, file: File) -> Result<ContentReader> {
+        let codec = &self.context.repo.inner.options.codec;
+        let mut reader = substitute(object, file).into_content(&**codec)?;
+        while !self.fill(&mut reader)? {}
+        Ok(reader)
+    }
+
+    /// Renames the caller's file into the repository, which it gave up: `None` where that cannot
+    /// be, and it is copied.
+    fn take_over(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
+        let opened = file.open()?;
+        let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
+        // With another link, changing owner and mode would change somebody else's file.
+        if stat.st_nlink != 1 || !object_is_regular(object) {
+            return Ok(None);
+        }
+        let clone = opened
+            .try_clone()
+            .map_err(|e| Error::io("cannot be read", e))?;
+        let verified = match self.mode {
+            FsMode::Archive => Verified::Filez(self.read_filez_through(object, clone)?),
+            _ => Verified::Content(self.read_through(object, clone)?),
+        };
+        let (checksum, length, unpacked) = verified.result()?;
+        let name = ObjectName::file(checksum);
+        let known = (self.mode != FsMode::Archive).then_some(length);
+        if let Some(present) = self.present(&name, known, unpacked)? {
+            return Ok(Some(present));
+        }
+        let staging = &self.context.staging;
+        let pending = staging.pending_name();
+        let dir = staging.shelf.fd();
+        if rustix::fs::renameat(file.dir(), file.name(), dir, &pending).is_err() {
+            return Ok(None);
+        }
+        let pending = staging.adopt_pending(pending, Some(opened));
+        let there = crate::sys::stat(dir, pending.name())?;
+        if there.is_none_or(|there| there.st_ino != stat.st_ino) {
+            // Somebody put another file there in the meantime: it is not ours to take.
+            let back = rustix::fs::renameat(dir, pending.name(), file.dir(), file.name());
+            back.map_err(|e| io("a file was replaced while it was being taken over", e))?;
+            pending.forget();
+            return Ok(None);
+        }
+        store_file::strip(pending.file()?)?;
+        match verified {
+            Verified::Content(reader) => self.finish_content(pending, &reader).map(Some),
+            Verified::Filez(_) => {
+                store_file::set_mode(pending.file()?, 0o644)?;
+                self.finish(pending, name, unpacked, length).map(Some)
+            }
+        }
+    }
+
+    fn read_filez_through(&mut self, object: &Incoming, file: File) -> Result<FilezReader> {
+        let (codec, level) = (&self.context.repo.inner.options.codec, self.level());
+        let mut reader = substitute(object, file).into_filez(&**codec, level)?;
+        while !self.fill(&mut reader)? {}
+        Ok(reader)
+    }
+
+    fn level(&self) -> u8 {
+        self.context.repo.inner.config.zlib_level
+    }
+}
+
+/// A reader that has been read to its verified end.
+enum Verified {
+    Content(ContentReader),
+    Filez(FilezReader),
+}
+
+impl Verified {
+    /// Returns the checksum, the length on disk, and the length of the content.
+    fn result(&self) -> Result<(Checksum, u64, u64)> {
+        let (checksum, stored, unpacked) = match self {
+            Self::Content(r) => (r.checksum(), r.content_bytes(), r.content_bytes()),
+            Self::Filez(r) => (r.checksum(), r.stored_bytes(), r.content_bytes()),
+        };
+        Ok((checksum_of(checksum)?, stored, unpacked))
+    }
+}
+
+fn object_is_regular(object: &Incoming) -> bool {
+    match object.body() {
+        Body::File { header, .. } => !header.is_symlink(),
+        Body::Filez { .. } => true,
+        Body::Metadata(_) => false,
+    }
+}
+
+/// Returns the same announcement with its bytes read from `file`.
+fn substitute(object: &Incoming, file: File) -> Incoming {
+    let payload = Payload::Reader(Box::new(FromStart { file, pos: 0 }));
+    let body = match object.body() {
+        Body::File {
+            header,
+            content_bytes,
+            ..
+        } => Body::File {
+            header: header.clone(),
+            content_bytes: *content_bytes,
+            content: payload,
+        },
+        Body::Filez { stored_bytes, .. } => Body::Filez {
+            stored_bytes: *stored_bytes,
+            payload,
+        },
+        Body::Metadata(_) => Body::Metadata(payload),
+    };
+    match (object.name(), body) {
+        (Some(name), body) => Incoming::named(name, body),
+        (
+            None,
+            Body::File {
+                header,
+                content_bytes,
+                content,
+            },
+        ) => Incoming::recorded_file(header, content_bytes, content),
+        // Only plain files are announced without a name.
+        (None, body) => Incoming::named(ObjectName::file(Checksum::from_bytes([0; 32])), body),
+    }
+}
+
+/// Reads a file from its start, whatever others do with the position of the descriptor.
+struct FromStart {
+    file: File,
+    pos: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read_at(out, self.pos)?;
+        self.pos += n as u64;
+        Ok(n)
+    }
+}
+
+fn stored_length(mode: FsMode, header: &FileHeader, content_bytes: u64) -> u64 {
+    match (header.is_symlink(), mode) {
+        (false, _) => content_bytes,
+        (true, FsMode::BareUser) => header.symlink_target.len() as u64 + 1,
+        (true, _) => header.symlink_target.len() as u64,
+    }
+}
+
+fn checksum_of(checksum: Option<Checksum>) -> Result<Checksum> {
+    // A reader that came to its end without an error has one.
+    checksum.ok_or_else(|| Error::corrupt("ended without having been verified"))
+}
