@@ -1,6 +1,7 @@
 //! Repositories over HTTP: a client transport, and a plain server.
 //!
-//! [`HttpTransport`] reads from any static web server; nothing of the protocol is ours.
+//! [`HttpTransport`] reads from any static web server; nothing of the protocol is ours. [`Server`]
+//! is such a server, for a directory that holds a repository.
 
 mod answer;
 mod body;
@@ -9,8 +10,10 @@ mod failure;
 mod options;
 mod part;
 mod remote_url;
+mod serve;
 mod tls;
 
 pub use client::HttpTransport;
 pub use options::{HttpOptions, HttpVersions, LowSpeed};
+pub use serve::{ServeOptions, Served, Server};
 pub use tls::{ClientIdentity, ServerTrust, TlsOptions};

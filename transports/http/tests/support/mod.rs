@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use treeferry_core::transport::{FetchOptions, Fetched, FetchedFile, RemotePath, Transport};
 use treeferry_core::{Error, Result};
-use treeferry_transport_http::{HttpOptions, HttpTransport};
+use treeferry_transport_http::{HttpOptions, HttpTransport, ServeOptions, Server};
 
 /// What the server does next.
 #[derive(Debug, Clone)]
@@ -209,4 +209,82 @@ pub(crate) async fn read_all(mut file: FetchedFile) -> Result<(FetchedFile, Byte
         all.extend_from_slice(&chunk?);
     }
     Ok((file, all.into()))
+}
+
+/// Our server, over a directory of its own. Dropping it stops it.
+pub(crate) struct Served {
+    pub(crate) root: tempfile::TempDir,
+    pub(crate) addr: SocketAddr,
+    pub(crate) log: Arc<Mutex<Vec<treeferry_transport_http::Served>>>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    pub(crate) async fn start(change: impl FnOnce(ServeOptions) -> ServeOptions) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let seen = log.clone();
+        let options = ServeOptions::new(root.path().join("repo"))
+            .log(move |served| seen.lock().unwrap().push(served.clone()));
+        std::fs::create_dir(root.path().join("repo")).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let server = Server::bind(any, change(options)).await.unwrap();
+        let addr = server.local_addr();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        Self {
+            root,
+            addr,
+            log,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.addr)
+    }
+
+    pub(crate) fn write(&self, file: &str, bytes: &[u8]) {
+        let path = self.root.path().join("repo").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    pub(crate) fn log(&self) -> Vec<treeferry_transport_http::Served> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Tells the server to stop, and waits until it has.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        (&mut self.task).await.unwrap();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Sends bytes to a server, and returns all that comes back until it closes the connection.
+pub(crate) async fn raw(addr: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut out = Vec::new();
+    let _ = stream.read_to_end(&mut out).await;
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Returns bytes that do not repeat, so that no part is taken for another.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    for (word, i) in out.chunks_exact_mut(4).zip(1u32..) {
+        word.copy_from_slice(&i.wrapping_mul(2_654_435_761).to_le_bytes());
+    }
+    out
 }
