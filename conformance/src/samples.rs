@@ -102,7 +102,10 @@ pub fn filez_named(name: ObjectName, bytes: Vec<u8>) -> Incoming {
 /// Returns a file in the framing of archives. Level 1: no store deflates so by itself.
 pub fn filez(header: &FileHeader, content: &[u8]) -> Vec<u8> {
     let mut bytes = header.to_filez(content.len() as u64);
-    bytes.extend(deflate(content));
+    // OSTree ends a symbolic link at its header, without deflate data.
+    if !header.is_symlink() {
+        bytes.extend(deflate(content));
+    }
     bytes
 }
 
