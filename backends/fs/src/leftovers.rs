@@ -15,14 +15,14 @@ use treeferry_core::error::{Error, Result, from_read};
 use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::store::{Incoming, Leftovers as Policy};
 
-use crate::layout::{STAGING_PREFIX, fanout_name, object_path};
+use crate::layout::{STAGING_PREFIX, fanout_name, object_path, xattrs_link_path};
 use crate::mode::FsMode;
 use crate::repo::FsRepo;
 use crate::shelf::Shelf;
 use crate::source::fetch_from;
 use crate::staging::{Staged, SyncState, lock_name, lock_staging};
 use crate::sys;
-use crate::write::WriteContext;
+use crate::write::{WriteContext, Writer};
 
 /// The staging directories of dead writers, each locked by us.
 #[derive(Debug, Default)]
@@ -60,8 +60,7 @@ impl Leftovers {
             let Some(lock) = lock_staging(tmp.as_fd(), &name)? else {
                 continue;
             };
-            // Links that carry extended attributes cannot be told from those of other files.
-            if expired || repo.mode() == FsMode::BareSplitXattrs {
+            if expired {
                 sys::remove_tree(tmp.as_fd(), &name)?;
                 sys::remove_file(tmp.as_fd(), &lock_name(&name))?;
             } else if let Ok(dir) = sys::open_dir(tmp, &name) {
@@ -91,6 +90,13 @@ impl Leftovers {
             if verify(context, shelf, name).is_err() {
                 sys::remove_file(shelf.fd(), &path)?;
                 continue;
+            }
+            if shelf.mode == FsMode::BareSplitXattrs && name.object_type == ObjectType::File {
+                // Not moved but made anew, from what was just verified.
+                let header = shelf.open(&name.checksum)?.map(|object| object.header);
+                let Some(header) = header else { continue };
+                Writer::new(context).stage_xattrs(&name.checksum, &header)?;
+                sys::remove_file(shelf.fd(), &xattrs_link_path(&name.checksum))?;
             }
             context.staging.make_fanout(&name.checksum)?;
             let to = context.staging.shelf.fd();

@@ -57,6 +57,10 @@ fn list_fanout(
         }
         // One that went away in between is not there.
         if let Some(stat) = sys::stat(shelf.fd(), path)? {
+            // Attributes that a file holds are a part of it, and go when it goes.
+            if object_type == ObjectType::FileXattrs && stat.st_nlink > 1 {
+                return Ok(());
+            }
             let modified = u64::try_from(stat.st_mtime).ok().filter(|secs| *secs > 0);
             found.push(Listed {
                 name,

@@ -5,7 +5,7 @@
 //! of the same file loses nothing. `flock` would be a different lock.
 
 use std::fs::File;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,10 @@ pub(crate) const REPO_LOCK: &str = ".lock";
 /// The lock under which refs, state and config are compared and swapped. The C `ostree` takes
 /// none: against it the last writer wins.
 pub(crate) const STATE_LOCK: &str = ".treeferry-lock";
+
+/// How long to wait for `STATE_LOCK`, whatever the repository says of the other one: it is held
+/// for moments, and released by the kernel when its holder dies.
+pub(crate) const STATE_LOCK_TIMEOUT: LockTimeout = LockTimeout::After(Duration::from_secs(60));
 
 /// A lock that is held as long as this lives.
 #[derive(Debug)]
@@ -61,6 +65,26 @@ pub(crate) fn open_lock_file(dir: BorrowedFd<'_>, name: &str, mode: u32) -> Resu
         .map_err(failed(name, "cannot be opened to lock the repository"))
 }
 
+/// Waits for a lock that is there to be held together with other readers, if anybody ever made
+/// it: who can only read makes no files.
+pub(crate) async fn wait_to_read(
+    pool: &Pool,
+    dir: Arc<OwnedFd>,
+    name: &'static str,
+    timeout: LockTimeout,
+    repo: &Path,
+) -> Result<Option<FileLock>> {
+    let opened = pool
+        .run(move || crate::sys::open_file(dir.as_fd(), name))
+        .await?;
+    match opened {
+        Some(file) => poll_lock(pool, file, name, LockKind::Shared, timeout, repo)
+            .await
+            .map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Waits for a lock as long as `timeout` says, without blocking a runtime thread.
 pub(crate) async fn wait_for_lock(
     pool: &Pool,
@@ -70,12 +94,27 @@ pub(crate) async fn wait_for_lock(
     timeout: LockTimeout,
     repo: &Path,
 ) -> Result<FileLock> {
-    let mut waited = Duration::ZERO;
-    let mut pause = Duration::from_millis(2);
-    let mut file = pool
-        .run(move || open_lock_file(rustix::fd::AsFd::as_fd(&dir), name, 0o660))
+    let file = pool
+        .run(move || open_lock_file(dir.as_fd(), name, 0o660))
         .await
         .map_err(|e| e.context(format!("{}: cannot be locked", repo.display())))?;
+    poll_lock(pool, file, name, kind, timeout, repo).await
+}
+
+async fn poll_lock(
+    pool: &Pool,
+    mut file: File,
+    name: &'static str,
+    kind: LockKind,
+    timeout: LockTimeout,
+    repo: &Path,
+) -> Result<FileLock> {
+    let pause_max = match name {
+        STATE_LOCK => Duration::from_millis(10),
+        _ => Duration::from_millis(200),
+    };
+    let mut waited = Duration::ZERO;
+    let mut pause = Duration::from_millis(2);
     loop {
         let attempt = move || {
             let locked = try_lock(&file, kind)
@@ -95,7 +134,7 @@ pub(crate) async fn wait_for_lock(
         }
         tokio::time::sleep(pause).await;
         waited += pause;
-        pause = (pause * 2).min(Duration::from_millis(200));
+        pause = (pause * 2).min(pause_max);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -13,9 +13,11 @@ use treeferry_core::format::CollectionId;
 use treeferry_core::pool::Pool;
 use treeferry_core::store::{LockGuard, LockKind};
 
-use crate::config::{CONFIG_BYTES_MAX, Config, new_config};
+use crate::config::{CONFIG_BYTES_MAX, Config, LockTimeout, new_config};
 use crate::list::InodeIndex;
-use crate::lock::{FileLock, REPO_LOCK, STATE_LOCK, wait_for_lock};
+use crate::lock::{
+    FileLock, REPO_LOCK, STATE_LOCK, STATE_LOCK_TIMEOUT, wait_for_lock, wait_to_read,
+};
 use crate::mode::FsMode;
 use crate::shelf::Shelf;
 use crate::sys::{self, Durable, failed};
@@ -63,6 +65,8 @@ pub struct OpenOptions {
     pub codec: Arc<dyn Codec>,
     /// Whether a repository of mode `bare-split-xattrs` may be written.
     pub split_xattrs: SplitXattrs,
+    /// How long to wait for a lock, instead of what `core.lock-timeout-secs` says.
+    pub lock_timeout: Option<Duration>,
     /// What time it is, to expire what interrupted writers left.
     pub clock: fn() -> SystemTime,
 }
@@ -74,6 +78,7 @@ impl Default for OpenOptions {
             pool: Pool::default(),
             codec: Arc::new(FlateCodec),
             split_xattrs: SplitXattrs::ReadOnly,
+            lock_timeout: None,
             clock: SystemTime::now,
         }
     }
@@ -163,7 +168,10 @@ impl FsRepo {
         let bytes = bytes.ok_or_else(|| {
             Error::missing("is not an OSTree repository: it has no config").about(path.as_path())
         })?;
-        let config = Config::parse(&bytes).map_err(about)?;
+        let mut config = Config::parse(&bytes).map_err(about)?;
+        if let Some(limit) = options.lock_timeout {
+            config.lock_timeout = LockTimeout::After(limit);
+        }
         let open = |name: &str| {
             sys::open_dir(&dir, name)
                 .map(Arc::new)
@@ -247,8 +255,15 @@ impl FsRepo {
     pub(crate) async fn lock_state(&self) -> Result<FileLock> {
         let inner = &self.inner;
         let (pool, dir) = (self.pool(), Arc::clone(&inner.dir));
-        let (timeout, kind) = (inner.config.lock_timeout, LockKind::Exclusive);
+        let (timeout, kind) = (STATE_LOCK_TIMEOUT, LockKind::Exclusive);
         wait_for_lock(pool, dir, STATE_LOCK, kind, timeout, &inner.path).await
+    }
+
+    /// Keeps treeferry's writers of refs and state out while something is read.
+    pub(crate) async fn lock_state_to_read(&self) -> Result<Option<FileLock>> {
+        let inner = &self.inner;
+        let (pool, dir) = (self.pool(), Arc::clone(&inner.dir));
+        wait_to_read(pool, dir, STATE_LOCK, STATE_LOCK_TIMEOUT, &inner.path).await
     }
 
     pub(crate) fn check_writable(&self) -> Result<()> {

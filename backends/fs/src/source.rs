@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use treeferry_core::error::{Error, Result};
-use treeferry_core::format::{ObjectName, ObjectType};
+use treeferry_core::format::{Checksum, METADATA_BYTES_MAX, ObjectName, ObjectType};
 use treeferry_core::store::{
     Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, ObjectSource,
     ObjectStore, Payload, ResumableSource, Scratch, Stat,
@@ -57,9 +57,25 @@ impl FsRepo {
         };
         let removed = sys::remove_file(shelf.fd(), &path)?;
         if shelf.mode == FsMode::BareSplitXattrs && name.object_type == ObjectType::File {
-            sys::remove_file(shelf.fd(), &xattrs_link_path(&name.checksum))?;
+            self.delete_xattrs_of(&name.checksum)?;
         }
         Ok(removed.then(|| sys::length(&stat)))
+    }
+
+    /// Deletes what names a file's extended attributes, and them too if nothing else holds them.
+    fn delete_xattrs_of(&self, file: &Checksum) -> Result<()> {
+        let shelf = &self.inner.shelf;
+        let link = xattrs_link_path(file);
+        let Some(bytes) = sys::read_file(shelf.fd(), &link, METADATA_BYTES_MAX)? else {
+            return Ok(());
+        };
+        sys::remove_file(shelf.fd(), &link)?;
+        let xattrs = ObjectName::new(ObjectType::FileXattrs, Checksum::of(&bytes));
+        let path = object_path(&xattrs, shelf.mode);
+        if sys::stat(shelf.fd(), &path)?.is_some_and(|stat| stat.st_nlink == 1) {
+            sys::remove_file(shelf.fd(), &path)?;
+        }
+        Ok(())
     }
 }
 

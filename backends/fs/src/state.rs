@@ -58,8 +58,8 @@ impl FsRepo {
     }
 
     fn read_summary_blocking(&self) -> Result<Option<SignedSummary>> {
-        // Two files cannot be replaced as one: a signature that another one was put in the place
-        // of while the summary was being read may belong to another summary.
+        // Two files cannot be replaced as one. Our own writers are locked out; of others it can
+        // be told when they replace a file while it is being read.
         for _ in 0..SUMMARY_READS_MAX {
             let before = self.identities()?;
             let summary = sys::read_file(self.dir(), SUMMARY, METADATA_BYTES_MAX)?;
@@ -214,7 +214,12 @@ impl RepoState for FsRepo {
     }
 
     async fn read_summary(&self) -> Result<Option<SignedSummary>> {
-        self.run(FsRepo::read_summary_blocking).await
+        let lock = self.lock_state_to_read().await?;
+        self.run(move |repo| {
+            let _held = lock;
+            repo.read_summary_blocking()
+        })
+        .await
     }
 
     async fn write_summary(&self, summary: Option<SignedSummary>) -> Result<()> {

@@ -303,7 +303,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Keeps extended attributes as an object, and names them by the file that has them.
-    fn stage_xattrs(&mut self, file: &Checksum, header: &FileHeader) -> Result<()> {
+    pub(crate) fn stage_xattrs(&mut self, file: &Checksum, header: &FileHeader) -> Result<()> {
         let bytes = header.xattrs.to_bytes();
         let object = Incoming::recorded_metadata(ObjectType::FileXattrs, bytes.clone());
         let xattrs = self.put_metadata(object)?.name;
