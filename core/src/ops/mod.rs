@@ -1,4 +1,5 @@
 //! The verbs: what is done to repositories.
 
+pub mod commit;
 pub mod pull;
 pub mod replicate;

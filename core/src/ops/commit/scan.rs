@@ -1,0 +1,354 @@
+//! Reads directories of this machine, in steps for the blocking pool.
+//!
+//! Everything is opened relative to its directory and no symbolic link is followed, so that what
+//! is recorded lies below the root even while someone moves things about.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat};
+
+use super::rules::{DIRECTORY, FILE_TYPE, Owned, REGULAR, Rules, SYMLINK};
+use super::xattrs::read_xattrs;
+use crate::error::{Error, Result};
+use crate::format::{DirMeta, FileHeader, TREE_DEPTH_MAX, Xattrs, check_file_name};
+use crate::store::{LocalFile, Takeover};
+
+/// How many entries a step looks at.
+const STEP_ENTRIES: usize = 512;
+
+/// How many directories a step opens: each stays open while its files wait.
+const STEP_DIRS: usize = 32;
+
+/// A directory while it is being recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(pub(super) u64);
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A directory; its entries come later.
+    Dir {
+        ticket: Ticket,
+        /// Where it is; the root has no parent.
+        parent: Option<(Ticket, Box<str>)>,
+        path: Arc<str>,
+        meta: DirMeta,
+    },
+    /// A file or symbolic link.
+    File {
+        dir: Ticket,
+        name: Box<str>,
+        content: FoundContent,
+    },
+    /// All entries of a directory have been told.
+    Listed(Ticket),
+}
+
+/// A file or symbolic link, to be read or known already.
+#[derive(Debug)]
+pub(super) enum FoundContent {
+    /// A symbolic link.
+    Symlink(FileHeader),
+    /// A regular file.
+    Regular(FileHeader, Source),
+}
+
+/// A regular file, and what it looked like when it was found.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) file: LocalFile,
+    pub(super) bytes: u64,
+    modified: (i64, u64),
+}
+
+impl Source {
+    fn new(file: LocalFile, stat: &Stat) -> Self {
+        Self {
+            file,
+            bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: modified(stat),
+        }
+    }
+
+    /// Returns whether the file still looks as it did. **Blocking.**
+    pub(super) fn is_unchanged(&self) -> bool {
+        let stat = rustix::fs::statat(self.file.dir(), self.file.name(), AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| {
+            modified(&stat) == self.modified && u64::try_from(stat.st_size) == Ok(self.bytes)
+        })
+    }
+}
+
+fn modified(stat: &Stat) -> (i64, u64) {
+    (stat.st_mtime, stat.st_mtime_nsec)
+}
+
+/// A walk over a directory, depth first.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    origin: PathBuf,
+    waiting: Vec<Waiting>,
+    listing: Option<Listing>,
+    next_ticket: u64,
+    takeover: Takeover,
+    rules: Rules,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    at: Arc<OwnedFd>,
+    name: CString,
+    ticket: Ticket,
+    path: Arc<str>,
+    depth: usize,
+}
+
+#[derive(Debug)]
+struct Listing {
+    entries: Dir,
+    fd: Arc<OwnedFd>,
+    ticket: Ticket,
+    path: Arc<str>,
+    depth: usize,
+}
+
+impl Scanner {
+    /// Begins a walk over `origin`, and tells its root. **Blocking.**
+    pub(super) fn open(
+        origin: PathBuf,
+        takeover: Takeover,
+        first_ticket: u64,
+        rules: Rules,
+    ) -> Result<(Self, Vec<Found>)> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let cannot = |problem, e| Error::io(problem, e).about(origin.as_path());
+        let fd = rustix::fs::openat(CWD, &origin, flags, Mode::empty())
+            .map_err(|e| cannot("cannot be opened as a directory", e))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|e| cannot("cannot be looked at", e))?;
+        let fd = Arc::new(fd);
+        let mut this = Self {
+            origin,
+            waiting: Vec::new(),
+            listing: None,
+            next_ticket: first_ticket,
+            takeover,
+            rules,
+        };
+        let mut found = Vec::new();
+        this.dir(None, &fd, c".", "/", 0, &stat, &mut found)?;
+        Ok((this, found))
+    }
+
+    /// Returns the number for the next directory, and the rules, once the walk is over.
+    pub(super) fn end(self) -> (u64, Rules) {
+        (self.next_ticket, self.rules)
+    }
+
+    /// Returns where a path of the tree is on this machine.
+    pub(super) fn place(origin: &std::path::Path, path: &str) -> PathBuf {
+        origin.join(path.trim_start_matches('/'))
+    }
+
+    /// Looks at some more entries; nothing is told when there are no more. **Blocking.**
+    pub(super) fn step(&mut self) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        let mut opened = 0;
+        while found.len() < STEP_ENTRIES {
+            let Some(mut listing) = self.listing.take() else {
+                if opened == STEP_DIRS {
+                    break;
+                }
+                let Some(waiting) = self.waiting.pop() else {
+                    break;
+                };
+                opened += 1;
+                self.listing = Some(self.list(waiting)?);
+                continue;
+            };
+            let Some(entry) = listing.entries.next() else {
+                found.push(Found::Listed(listing.ticket));
+                continue;
+            };
+            let entry = entry.map_err(|e| self.cannot("cannot be listed", e, &listing.path))?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                self.entry(&listing, name, &mut found)?;
+            }
+            self.listing = Some(listing);
+        }
+        Ok(found)
+    }
+
+    fn list(&self, waiting: Waiting) -> Result<Listing> {
+        let cannot = |e| self.cannot("cannot be opened", e, &waiting.path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&*waiting.at, &waiting.name, flags, Mode::empty())
+            .map_err(cannot)?;
+        let entries = Dir::read_from(&fd).map_err(cannot)?;
+        Ok(Listing {
+            entries,
+            fd: Arc::new(fd),
+            ticket: waiting.ticket,
+            path: waiting.path,
+            depth: waiting.depth,
+        })
+    }
+
+    fn entry(&mut self, listing: &Listing, name: &CStr, found: &mut Vec<Found>) -> Result<()> {
+        let text = name.to_str().map_err(|_| {
+            let problem = format!(
+                "the name of an entry is not UTF-8: {}",
+                name.to_string_lossy()
+            );
+            self.invalid(problem, &listing.path)
+        })?;
+        check_file_name(text).map_err(|e| self.invalid(e.to_string(), &listing.path))?;
+        let path = join(&listing.path, text);
+        let stat = rustix::fs::statat(&*listing.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|e| self.cannot("cannot be looked at", e, &path))?;
+        if stat.st_mode & FILE_TYPE == DIRECTORY {
+            let parent = Some((listing.ticket, text.into()));
+            return self.dir(
+                parent,
+                &listing.fd,
+                name,
+                &path,
+                listing.depth + 1,
+                &stat,
+                found,
+            );
+        }
+        let Some(content) = self.file(listing, name, &path, &stat)? else {
+            return Ok(());
+        };
+        found.push(Found::File {
+            dir: listing.ticket,
+            name: text.into(),
+            content,
+        });
+        Ok(())
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call for the root and one for the rest"
+    )]
+    fn dir(
+        &mut self,
+        parent: Option<(Ticket, Box<str>)>,
+        at: &Arc<OwnedFd>,
+        name: &CStr,
+        path: &str,
+        depth: usize,
+        stat: &Stat,
+        found: &mut Vec<Found>,
+    ) -> Result<()> {
+        let Some(owned) = self.rules.apply(path, owned(stat)) else {
+            return Ok(());
+        };
+        if depth > TREE_DEPTH_MAX {
+            let problem = format!("directories are nested more than {TREE_DEPTH_MAX} deep");
+            return Err(self.invalid(problem, path));
+        }
+        let xattrs = self.xattrs(at, name, path, owned.mode)?;
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let path: Arc<str> = path.into();
+        found.push(Found::Dir {
+            ticket,
+            parent,
+            path: Arc::clone(&path),
+            meta: DirMeta {
+                uid: owned.uid,
+                gid: owned.gid,
+                mode: owned.mode,
+                xattrs,
+            },
+        });
+        self.waiting.push(Waiting {
+            at: Arc::clone(at),
+            name: name.into(),
+            ticket,
+            path,
+            depth,
+        });
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        listing: &Listing,
+        name: &CStr,
+        path: &str,
+        stat: &Stat,
+    ) -> Result<Option<FoundContent>> {
+        let kind = stat.st_mode & FILE_TYPE;
+        if kind != REGULAR && kind != SYMLINK {
+            let problem = format!("Not a regular file or symlink: {}", name.to_string_lossy());
+            return Err(self.invalid(problem, path));
+        }
+        let Some(owned) = self.rules.apply(path, owned(stat)) else {
+            return Ok(None);
+        };
+        let xattrs = self.xattrs(&listing.fd, name, path, owned.mode)?;
+        let mut header = FileHeader {
+            uid: owned.uid,
+            gid: owned.gid,
+            mode: owned.mode,
+            symlink_target: "".into(),
+            xattrs,
+        };
+        if kind == SYMLINK {
+            header.symlink_target = self.target(&listing.fd, name, path)?;
+            return Ok(Some(FoundContent::Symlink(header)));
+        }
+        let file = LocalFile::new(Arc::clone(&listing.fd), name.into(), self.takeover);
+        Ok(Some(FoundContent::Regular(header, Source::new(file, stat))))
+    }
+
+    fn target(&self, at: &Arc<OwnedFd>, name: &CStr, path: &str) -> Result<Box<str>> {
+        let target = rustix::fs::readlinkat(&**at, name, Vec::new())
+            .map_err(|e| self.cannot("the symbolic link cannot be read", e, path))?;
+        let target = target
+            .into_string()
+            .map_err(|_| self.invalid("the target of the symbolic link is not UTF-8", path))?;
+        Ok(target.into())
+    }
+
+    fn xattrs(&self, at: &Arc<OwnedFd>, name: &CStr, path: &str, mode: u32) -> Result<Xattrs> {
+        let found = if self.rules.wants_xattrs() {
+            read_xattrs(at, name)
+                .map_err(|e| self.cannot("its extended attributes cannot be read", e, path))?
+        } else {
+            Xattrs::default()
+        };
+        self.rules.xattrs(path, mode, found)
+    }
+
+    fn cannot(&self, problem: &'static str, e: rustix::io::Errno, path: &str) -> Error {
+        Error::io(problem, e).about(Self::place(&self.origin, path))
+    }
+
+    fn invalid(&self, problem: impl Into<std::borrow::Cow<'static, str>>, path: &str) -> Error {
+        Error::invalid(problem).about(Self::place(&self.origin, path))
+    }
+}
+
+fn owned(stat: &Stat) -> Owned {
+    Owned {
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mode: stat.st_mode,
+    }
+}
+
+/// Returns the path of `name` in the directory `path`.
+pub(super) fn join(path: &str, name: &str) -> String {
+    match path {
+        "/" => format!("/{name}"),
+        _ => format!("{path}/{name}"),
+    }
+}
