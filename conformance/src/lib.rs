@@ -3,7 +3,7 @@
 //! A backend describes a place once, as a [`Fixture`], and writes one line a suite; each check
 //! becomes a test of its own name (the crate needs `tokio` with `macros` and `rt-multi-thread`):
 //!
-//! ```ignore
+//! ```text
 //! treeferry_conformance::object_store_suite!(objects, MyFixture::new());
 //! treeferry_conformance::ref_store_suite!(refs, MyFixture::new());
 //! treeferry_conformance::repo_state_suite!(state, MyFixture::new());

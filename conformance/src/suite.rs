@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt};
 use treeferry_core::Error;
 
 use crate::Place;
 
 /// No check takes nearly as long as this: who does hangs.
 const CHECK_SECONDS_MAX: u64 = 120;
+
+const CHECKS_AT_ONCE: usize = 8;
 
 /// What became of a check.
 pub type Outcome = Result<(), Failed>;
@@ -73,13 +76,25 @@ pub async fn run_all<S: ?Sized>(
     checks: &[Check<S>],
     make: impl Fn() -> Box<dyn Place<S>>,
 ) -> BTreeMap<&'static str, Failed> {
-    let mut failed = BTreeMap::new();
-    for check in checks {
-        if let Err(failure) = run_check(checks, check.name, &*make()).await {
-            failed.insert(check.name, failure);
-        }
-    }
-    failed
+    let make = &make;
+    let run = |check: &Check<S>| {
+        let name = check.name;
+        async move { (name, run_check(checks, name, &*make()).await) }
+    };
+    // Many checks wait for a lock: a few at once wait together.
+    let outcomes = stream::iter(checks)
+        .map(run)
+        .buffer_unordered(CHECKS_AT_ONCE);
+    let failed = outcomes.filter_map(async |(name, outcome)| Some((name, outcome.err()?)));
+    failed.collect().await
+}
+
+/// Runs a part of a check as a task of its own, at the same time as others.
+pub(crate) async fn spawned<T: Send + 'static>(
+    part: impl Future<Output = Result<T, Failed>> + Send + 'static,
+) -> Result<T, Failed> {
+    let ended = tokio::spawn(part).await;
+    ended.map_err(|e| Failed::new(e.to_string()))?
 }
 
 /// Panics with the failure of a check: what a test does.

@@ -1,5 +1,6 @@
 //! Objects on their way into a store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -270,14 +271,21 @@ pub(super) async fn whoever_sees_a_commit_sees_its_tree(place: Here<'_>) -> Outc
     for round in 0..5 {
         let tree = samples::tree(place.profile().holds, &format!("round {round}"), 60);
         let names = tree.names();
+        let done = AtomicBool::new(false);
         let watched = async {
+            let mut last_look = false;
             loop {
-                if stat(&*second, tree.commit.name).await?.is_some() {
+                let seen = stat(&*second, tree.commit.name).await?.is_some();
+                if seen {
                     let stats = second.stat(&names).await?;
                     let absent = stats.iter().filter(|s| s.is_none()).count();
                     ensure_eq!(absent, 0, "objects absent when the commit was seen");
+                }
+                if last_look {
+                    ensure!(seen, "the commit is not seen after its batch was committed");
                     return Ok::<_, Failed>(());
                 }
+                last_look = seen || done.load(Ordering::Acquire);
                 tokio::task::yield_now().await;
             }
         };
@@ -285,7 +293,9 @@ pub(super) async fn whoever_sees_a_commit_sees_its_tree(place: Here<'_>) -> Outc
             let batch = store.begin(BatchOptions::default()).await?;
             let incoming = tree.objects.iter().rev().map(Sample::incoming);
             all_ok(batch.put(incoming.collect()).await)?;
-            Ok::<_, Failed>(batch.commit().await?)
+            batch.commit().await?;
+            done.store(true, Ordering::Release);
+            Ok::<_, Failed>(())
         };
         futures::future::try_join(watched, written).await?;
     }

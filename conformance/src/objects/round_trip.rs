@@ -103,7 +103,9 @@ pub(super) async fn content_is_handed_out_as_the_store_says(place: Here<'_>) -> 
     let profile = place.profile();
     let store = place.open().await?;
     ensure_eq!(store.encoding(), profile.encoding, "the encoding of the store");
-    let deflated = samples::file(profile.holds, "this one came deflated");
+    // Long enough for levels of deflate to differ: who deflates again is found out.
+    let lines: String = (0..2000).map(|i| format!("line {i} came deflated\n")).collect();
+    let deflated = samples::file(profile.holds, &lines);
     let plain = samples::file(profile.holds, "this one did not");
     comes_back(place, &deflated, deflated.incoming_filez()).await?;
     comes_back(place, &plain, plain.incoming()).await?;

@@ -199,7 +199,8 @@ pub(super) async fn the_kept_downloads_of_an_origin_are_listed(place: Here<'_>) 
     for path in [&a, &b] {
         leave(&*scratch, (ORIGIN, path), etag("1"), b"x").await?;
     }
-    leave(&*scratch, ("file:///other", &a), etag("1"), b"x").await?;
+    let elsewhere = ("file:///other", &path("objects/elsewhere.filez")?);
+    leave(&*scratch, elsewhere, etag("1"), b"x").await?;
     let Some(second) = open(place).await? else {
         return Err(Failed::new("the second handle has no scratch"));
     };

@@ -1,10 +1,14 @@
 //! One ref, compared and set.
 
+use std::sync::Arc;
+
 use futures::future::try_join_all;
-use treeferry_core::store::{ExpectedRef, RefAnswer, RefStore};
+use tokio::sync::Barrier;
+use treeferry_core::store::{ExpectedRef, RefAnswer, RefName, RefStore};
 
 use super::{Here, commit, name, number, set, update};
-use crate::{Failed, Outcome};
+use crate::Outcome;
+use crate::suite::spawned;
 
 pub(super) async fn every_case_of_compare_and_set_is_right(place: Here<'_>) -> Outcome {
     let refs = place.open().await?;
@@ -80,9 +84,12 @@ pub(super) async fn deleting_what_is_absent_is_judged_like_the_rest(place: Here<
     Ok(())
 }
 
-/// Adds one to the number in a ref until nobody was in between.
-async fn count_one(refs: &dyn RefStore, name: &treeferry_core::store::RefName) -> Outcome {
+/// Adds one to the number in a ref, and again until nobody was in between.
+///
+/// All that count read before any of them writes: who ignores what was expected loses counts.
+async fn count_one(refs: &dyn RefStore, name: &RefName, all_have_read: &Barrier) -> Outcome {
     let mut current = refs.read_ref(name).await?;
+    all_have_read.wait().await;
     loop {
         let (expected, next) = match current {
             None => (ExpectedRef::Absent, 1),
@@ -95,32 +102,28 @@ async fn count_one(refs: &dyn RefStore, name: &treeferry_core::store::RefName) -
             RefAnswer::Committed => return Ok(()),
             RefAnswer::Conflict { current: found } => current = found,
         }
-        tokio::task::yield_now().await;
     }
 }
 
 pub(super) async fn counting_through_two_handles_is_exact(place: Here<'_>) -> Outcome {
-    const TASKS: u64 = 6;
-    const ROUNDS: u64 = 15;
+    const TASKS: u32 = 6;
+    const ROUNDS: u32 = 15;
     let name = name("counter")?;
-    let mut tasks = Vec::new();
-    for _ in 0..TASKS / 2 {
-        for refs in [place.open().await?, place.open().await?] {
-            let name = name.clone();
-            tasks.push(async move {
-                let counting = tokio::spawn(async move {
-                    for _ in 0..ROUNDS {
-                        count_one(&*refs, &name).await?;
-                    }
-                    Ok::<_, Failed>(())
-                });
-                counting.await.map_err(|e| Failed::new(e.to_string()))?
-            });
-        }
-    }
-    try_join_all(tasks).await?;
+    let handles = [place.open().await?, place.open().await?];
+    let all_have_read = Arc::new(Barrier::new(TASKS as usize));
+    let counting = (0..TASKS).zip(handles.iter().cycle()).map(|(_, refs)| {
+        let (refs, name) = (Arc::clone(refs), name.clone());
+        let all_have_read = Arc::clone(&all_have_read);
+        spawned(async move {
+            for _ in 0..ROUNDS {
+                count_one(&*refs, &name, &all_have_read).await?;
+            }
+            Ok(())
+        })
+    });
+    try_join_all(counting).await?;
     let counted = place.open().await?.read_ref(&name).await?;
-    ensure_eq!(counted, Some(commit(TASKS * ROUNDS)), "the count");
+    ensure_eq!(counted, Some(commit(u64::from(TASKS * ROUNDS))), "the count");
     Ok(())
 }
 
@@ -130,12 +133,9 @@ pub(super) async fn one_of_many_creators_wins(place: Here<'_>) -> Outcome {
     for i in 0..8 {
         let refs = place.open().await?;
         let name = name.clone();
-        tasks.push(async move {
-            let creating = tokio::spawn(async move {
-                update(&*refs, &name, ExpectedRef::Absent, Some(commit(i))).await
-            });
-            creating.await.map_err(|e| Failed::new(e.to_string()))?
-        });
+        tasks.push(spawned(async move {
+            update(&*refs, &name, ExpectedRef::Absent, Some(commit(i))).await
+        }));
     }
     let answers = try_join_all(tasks).await?;
     let winners: Vec<_> = (0..8).zip(&answers).filter(|(_, a)| **a == RefAnswer::Committed).collect();

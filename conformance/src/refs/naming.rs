@@ -94,9 +94,8 @@ pub(super) async fn lists_have_exactly_what_is_there(place: Here<'_>) -> Outcome
 }
 
 pub(super) async fn a_ref_below_another_is_held_or_refused(place: Here<'_>) -> Outcome {
-    for (first, second) in [("os", "os/stable"), ("os/a/b", "os/a")] {
-        let place = place.another().await?;
-        let refs = place.open().await?;
+    let refs = place.open().await?;
+    for (first, second) in [("os", "os/stable"), ("deep/a/b", "deep/a")] {
         set(&*refs, &name(first)?, Some(commit(1))).await?;
         let update = RefUpdate {
             name: name(second)?,

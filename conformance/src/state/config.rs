@@ -1,10 +1,15 @@
 //! The configuration: compared and swapped.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::future::try_join_all;
+use tokio::sync::Barrier;
 use treeferry_core::store::Swap;
 
 use super::Here;
-use crate::{Failed, Outcome};
+use crate::Outcome;
+use crate::suite::spawned;
 
 /// Returns `config` with a remote more. The rest stays: it says how the place is read.
 fn with_remote(config: &Bytes, name: &str) -> Bytes {
@@ -36,12 +41,16 @@ pub(super) async fn a_stale_config_is_a_conflict(place: Here<'_>) -> Outcome {
 }
 
 pub(super) async fn two_who_swap_the_config_do_not_lose_a_change(place: Here<'_>) -> Outcome {
+    // All read before any of them writes: who ignores what was expected loses some.
+    let all_have_read = Arc::new(Barrier::new(4));
     let mut tasks = Vec::new();
     for who in 0..4 {
         let state = place.open().await?;
-        tasks.push(tokio::spawn(async move {
+        let all_have_read = Arc::clone(&all_have_read);
+        tasks.push(spawned(async move {
             for round in 0..4 {
                 let mut current = state.read_config().await?;
+                all_have_read.wait().await;
                 let name = format!("r{who}-{round}");
                 while let Swap::Conflict { current: found } =
                     state.swap_config(&current, with_remote(&current, &name)).await?
@@ -49,12 +58,10 @@ pub(super) async fn two_who_swap_the_config_do_not_lose_a_change(place: Here<'_>
                     current = found.unwrap_or_default();
                 }
             }
-            Ok::<_, Failed>(())
+            Ok(())
         }));
     }
-    for task in tasks {
-        task.await.map_err(|e| Failed::new(e.to_string()))??;
-    }
+    try_join_all(tasks).await?;
     let config = place.open().await?.read_config().await?;
     let config = String::from_utf8_lossy(&config);
     let remotes = config.matches("[remote \"r").count();

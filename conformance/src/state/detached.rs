@@ -1,11 +1,15 @@
 //! Detached metadata: compared and swapped.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::future::try_join_all;
+use tokio::sync::Barrier;
 use treeferry_core::store::{RepoState, Swap};
 
 use super::{Here, bytes, commit};
-use crate::{Failed, Outcome};
+use crate::Outcome;
+use crate::suite::spawned;
 
 async fn set(state: &dyn RepoState, number: u8, new: Option<Bytes>) -> Outcome {
     let current = state.read_detached(&commit(number)).await?;
@@ -58,9 +62,12 @@ pub(super) async fn empty_detached_metadata_is_not_absent(place: Here<'_>) -> Ou
     Ok(())
 }
 
-/// Adds a byte to the detached metadata until nobody was in between.
-async fn add_one(state: &dyn RepoState) -> Outcome {
+/// Adds a byte to the detached metadata, and again until nobody was in between.
+///
+/// All read before any of them writes: who ignores what was expected loses some.
+async fn add_one(state: &dyn RepoState, all_have_read: &Barrier) -> Outcome {
     let mut current = state.read_detached(&commit(1)).await?;
+    all_have_read.wait().await;
     loop {
         let longer = [current.as_deref().unwrap_or_default(), b"+"].concat();
         let longer = Some(longer.into());
@@ -68,28 +75,24 @@ async fn add_one(state: &dyn RepoState) -> Outcome {
             Swap::Done => return Ok(()),
             Swap::Conflict { current: found } => current = found,
         }
-        tokio::task::yield_now().await;
     }
 }
 
 pub(super) async fn adding_to_detached_metadata_through_two_handles_is_exact(
     place: Here<'_>,
 ) -> Outcome {
-    let mut tasks = Vec::new();
-    for _ in 0..3 {
-        for state in [place.open().await?, place.open().await?] {
-            tasks.push(async move {
-                let adding = tokio::spawn(async move {
-                    for _ in 0..10 {
-                        add_one(&*state).await?;
-                    }
-                    Ok::<_, Failed>(())
-                });
-                adding.await.map_err(|e| Failed::new(e.to_string()))?
-            });
-        }
-    }
-    try_join_all(tasks).await?;
+    let handles = [place.open().await?, place.open().await?];
+    let all_have_read = Arc::new(Barrier::new(6));
+    let adding = (0..6).zip(handles.iter().cycle()).map(|(_, state)| {
+        let (state, all_have_read) = (Arc::clone(state), Arc::clone(&all_have_read));
+        spawned(async move {
+            for _ in 0..10 {
+                add_one(&*state, &all_have_read).await?;
+            }
+            Ok(())
+        })
+    });
+    try_join_all(adding).await?;
     let found = place.open().await?.read_detached(&commit(1)).await?;
     ensure_eq!(found.map(|b| b.len()), Some(60), "the signatures added");
     Ok(())
