@@ -13,6 +13,7 @@ mod names;
 mod object;
 mod sizes;
 mod summary;
+mod tombstone;
 mod xattrs;
 
 pub use checksum::{Checksum, Hasher};
@@ -25,6 +26,7 @@ pub use names::{Branch, CollectionId, FILE_NAME_BYTES_MAX, Refspec, RemoteName, 
 pub use object::{ContentLayout, ObjectName, ObjectType, loose_path};
 pub use sizes::{ObjectSize, SIZES_KEY, read_sizes, sizes_value};
 pub use summary::{Summary, SummaryRef};
+pub use tombstone::Tombstone;
 pub use xattrs::Xattrs;
 
 /// The longest metadata object that is read or written, bytes; OSTree's own limit.

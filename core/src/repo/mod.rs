@@ -1,8 +1,11 @@
 //! A repository: objects, refs and state, and what is read from them together.
 
 mod config;
+mod depth;
 mod load;
+mod load_many;
 mod progress;
+mod reach;
 mod remote;
 mod remotes;
 mod resolve;
@@ -14,8 +17,12 @@ use crate::codec::{Codec, FlateCodec};
 use crate::pool::Pool;
 use crate::store::{ObjectStore, RefStore, RepoState};
 
+pub(crate) use config::bad;
+pub use depth::Depth;
 pub use load::{load_commit, load_dirmeta, load_dirtree, load_metadata};
+pub(crate) use load_many::load_many;
 pub use progress::{Amount, Certainty, Count, Phase, Progress, Snapshot};
+pub use reach::{History, ReachOptions, ReachProblem, ReachRoot, ReachScope, Reachable};
 pub use remote::RemoteRepo;
 pub use remotes::{IfExists, NewRemote, Permitted, RemoteConfig, Required, TlsConfig};
 pub use resolve::Rev;

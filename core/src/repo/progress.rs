@@ -34,6 +34,8 @@ pub enum Phase {
     Scanning,
     /// Moving objects; all are known.
     Transferring,
+    /// Reading objects to see whether they are what they should be.
+    Verifying,
     /// Making them durable and visible.
     Committing,
     /// Done.

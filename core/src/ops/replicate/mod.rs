@@ -14,8 +14,9 @@ mod options;
 mod pace;
 mod planner;
 
+pub use crate::repo::Depth;
 pub use gate::CommitGate;
-pub use options::{Depth, FilePolicy, Limits, ReplicateOptions, Retry, Scope};
+pub use options::{FilePolicy, Limits, ReplicateOptions, Retry, Scope};
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};

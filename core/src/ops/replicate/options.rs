@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::gate::CommitGate;
 
 use crate::format::{METADATA_BYTES_MAX, TREE_DEPTH_MAX};
-use crate::repo::Progress;
+use crate::repo::{Depth, Progress};
 use crate::store::Durability;
 
 /// How to replicate.
@@ -45,25 +45,6 @@ impl Default for ReplicateOptions {
             durability: Durability::Configured,
             gate: None,
             progress: Progress::default(),
-        }
-    }
-}
-
-/// How much history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// So many parents; 0 is the commit alone.
-    Parents(u32),
-    /// All of it, as far as the source has it.
-    All,
-}
-
-impl Depth {
-    /// Returns what is left after one step to a parent, if a step is left.
-    pub(super) fn step(self) -> Option<Self> {
-        match self {
-            Self::All => Some(Self::All),
-            Self::Parents(n) => n.checked_sub(1).map(Self::Parents),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::options::{Depth, Limits, Scope};
+use super::options::{Limits, Scope};
 use crate::error::{Error, Result};
 use crate::format::{Checksum, Commit, DirMeta, DirTree, ObjectName, ObjectSize, read_sizes};
-use crate::repo::split_path;
+use crate::repo::{Depth, split_path};
 
 /// A metadata object that is wanted, and why: that decides what its children are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,139 @@
+//! Reads and hashes files, in groups on the pool.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::Check;
+use crate::codec::Codec;
+use crate::error::{Error, Result, from_read};
+use crate::format::{Checksum, ObjectName};
+use crate::repo::{Certainty, Repo};
+use crate::store::{Body, Incoming, LocalObjects};
+
+/// Files read in one job of the pool.
+const FILES_A_JOB: usize = 64;
+
+/// Groups of files asked for at once where they are not files of this machine, beyond those that
+/// are being hashed.
+const GROUPS_AHEAD: usize = 1;
+
+/// Bytes read in one go.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// A file, and how long its content is; `None` when it is not there.
+type Checked = (Checksum, Result<Option<u64>>);
+
+/// Checks that each file is there and hashes to its name.
+pub(super) async fn check(check: &mut Check<'_>, mut files: Vec<Checksum>) -> Result<()> {
+    // In the order of their paths below `objects/`: neighbours share a directory.
+    files.sort_unstable();
+    let total = files.len() as u64;
+    check.options.progress.update(|snapshot| {
+        snapshot.content.total = total;
+        snapshot.content.certainty = Certainty::Exact;
+    });
+    let repo = check.repo;
+    let groups = files.chunks(FILES_A_JOB).map(<[Checksum]>::to_vec);
+    let local = repo.objects().local();
+    let checks = stream::iter(groups).map(|group| {
+        let local = local.clone();
+        async move {
+            match local {
+                Some(local) => check_local(repo, local, group).await,
+                None => check_fetched(repo, group).await,
+            }
+        }
+    });
+    let mut checks = checks.buffer_unordered(repo.pool().width() + GROUPS_AHEAD);
+    while let Some(group) = checks.try_next().await? {
+        check.options.progress.update(|snapshot| {
+            snapshot.content.done += group.len() as u64;
+        });
+        for (checksum, result) in group {
+            check.report.content_objects += 1;
+            match result {
+                Ok(Some(content_bytes)) => check.report.content_bytes += content_bytes,
+                Ok(None) => check.found(
+                    ObjectName::file(checksum),
+                    Error::missing("is not in the repository"),
+                ),
+                Err(error) => check.found(ObjectName::file(checksum), error),
+            }
+        }
+        if check.is_over() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Checks one file again, as thoroughly.
+pub(super) async fn check_one(repo: &Repo, checksum: Checksum) -> Result<Option<u64>> {
+    let body = repo.objects().fetch(&ObjectName::file(checksum)).await?;
+    let codec = Arc::clone(repo.codec());
+    let job = move || Ok(read(checksum, body, &*codec, &mut vec![0; BUFFER_BYTES]));
+    repo.pool().run(job).await?
+}
+
+async fn check_local(
+    repo: &Repo,
+    local: Arc<dyn LocalObjects>,
+    group: Vec<Checksum>,
+) -> Result<Vec<Checked>> {
+    let codec = Arc::clone(repo.codec());
+    let job = move || {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut check = |checksum| {
+            let body = local.open_file(&checksum);
+            let body = body.map(|found| found.map(Body::from));
+            let read = body.and_then(|body| read(checksum, body, &*codec, &mut buffer));
+            (checksum, read)
+        };
+        Ok(group.into_iter().map(&mut check).collect())
+    };
+    repo.pool().run(job).await
+}
+
+async fn check_fetched(repo: &Repo, group: Vec<Checksum>) -> Result<Vec<Checked>> {
+    let fetches = group.into_iter().map(|checksum| async move {
+        (
+            checksum,
+            repo.objects().fetch(&ObjectName::file(checksum)).await,
+        )
+    });
+    let bodies: Vec<_> = stream::iter(fetches)
+        .buffer_unordered(FILES_A_JOB)
+        .collect()
+        .await;
+    let codec = Arc::clone(repo.codec());
+    let job = move || {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut check = |(checksum, body): (Checksum, Result<Option<Body>>)| {
+            let read = body.and_then(|body| read(checksum, body, &*codec, &mut buffer));
+            (checksum, read)
+        };
+        Ok(bodies.into_iter().map(&mut check).collect())
+    };
+    repo.pool().run(job).await
+}
+
+/// Reads a file to its end, which verifies it. **Blocking.**
+fn read(
+    checksum: Checksum,
+    body: Option<Body>,
+    codec: &dyn Codec,
+    buffer: &mut [u8],
+) -> Result<Option<u64>> {
+    let Some(body) = body else { return Ok(None) };
+    let name = ObjectName::file(checksum);
+    let incoming = Incoming::named(name, body);
+    let mut reader = incoming.into_content(codec).map_err(|e| e.about(name))?;
+    loop {
+        let n = reader.read(buffer);
+        if n.map_err(|e| from_read("cannot be read", e).about(name))? == 0 {
+            return Ok(Some(reader.content_bytes()));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The deleting itself, in an order that may be interrupted anywhere.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Garbage, PruneOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Checksum, ObjectName, ObjectType, Tombstone};
+use crate::repo::{ReachScope, Repo};
+use crate::store::{LockGuard, Partial, Swap};
+
+/// Objects deleted in one step.
+const OBJECTS_A_STEP: usize = 2048;
+
+/// Marks written at once: each waits for the disk.
+const MARKS_AT_ONCE: usize = 16;
+
+/// How often detached metadata is removed against other writers.
+const SWAPS_MAX: usize = 16;
+
+pub(super) async fn delete(
+    repo: &Repo,
+    lock: &LockGuard,
+    options: &PruneOptions,
+    garbage: &Garbage,
+) -> Result<()> {
+    let in_prune = garbage
+        .objects
+        .iter()
+        .filter(|name| name.object_type == ObjectType::Commit)
+        .map(|name| name.checksum);
+    let commits: Vec<Checksum> = garbage.asked_for.into_iter().chain(in_prune).collect();
+    if garbage.asked_for.is_some() {
+        enable_tombstones(repo).await?;
+    }
+    let marked: HashSet<_> = repo.state().list_partial().await?.into_iter().collect();
+    // A prune of commits only leaves their trees whole.
+    if options.scope == ReachScope::Everything {
+        let whole = commits.iter().filter(|commit| !marked.contains(commit));
+        mark(repo, whole, Some(Partial::Fetching)).await?;
+    }
+    bury(repo, &commits).await?;
+    let asked_for = garbage.asked_for.map(ObjectName::commit);
+    let names: Vec<_> = asked_for
+        .into_iter()
+        .chain(garbage.objects.iter().copied())
+        .collect();
+    for step in names.chunks(OBJECTS_A_STEP) {
+        repo.objects().delete(lock, step).await?;
+    }
+    let gone = commits
+        .iter()
+        .filter(|commit| options.scope == ReachScope::Everything || marked.contains(commit));
+    mark(repo, gone, None).await
+}
+
+async fn mark(
+    repo: &Repo,
+    commits: impl Iterator<Item = &Checksum>,
+    partial: Option<Partial>,
+) -> Result<()> {
+    let write =
+        |commit: Checksum| async move { repo.state().write_partial(&commit, partial).await };
+    let commits: Vec<_> = commits.copied().collect();
+    let writes = stream::iter(commits.into_iter().map(write));
+    writes.buffer_unordered(MARKS_AT_ONCE).try_collect().await
+}
+
+/// Writes tombstones, where the repository is set to, and removes detached metadata: before the
+/// commits themselves, since afterwards nobody would know that these are to go.
+async fn bury(repo: &Repo, commits: &[Checksum]) -> Result<()> {
+    let config = repo.config().await?;
+    let tombstones = config.boolean("core", "tombstone-commits");
+    let tombstones = tombstones.map_err(|e| crate::repo::bad("core.tombstone-commits", e))?;
+    for commit in commits {
+        if tombstones == Some(true) {
+            let tombstone = Tombstone::new(*commit).to_bytes();
+            repo.state()
+                .write_tombstone(commit, Some(tombstone.into()))
+                .await?;
+        }
+        remove_detached(repo, commit).await?;
+    }
+    Ok(())
+}
+
+async fn remove_detached(repo: &Repo, commit: &Checksum) -> Result<()> {
+    for _ in 0..SWAPS_MAX {
+        let Some(current) = repo.state().read_detached(commit).await? else {
+            return Ok(());
+        };
+        if repo
+            .state()
+            .swap_detached(commit, Some(&current), None)
+            .await?
+            == Swap::Done
+        {
+            return Ok(());
+        }
+    }
+    let problem = "its detached metadata is being changed by others: try again";
+    Err(Error::new(ErrorKind::Locked, problem).about(ObjectName::commit(*commit)))
+}
+
+/// Sets the repository up to leave tombstones, unless it is already.
+pub(in crate::ops) async fn enable_tombstones(repo: &Repo) -> Result<()> {
+    let change = |config: &mut crate::format::keyfile::KeyFile| {
+        if config.boolean("core", "tombstone-commits").ok().flatten() != Some(true) {
+            config.set_boolean("core", "tombstone-commits", true)?;
+        }
+        Ok(())
+    };
+    repo.change_config(change).await
+}

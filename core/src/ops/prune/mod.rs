@@ -1,0 +1,172 @@
+//! Deletes what no ref, or no commit, needs any more.
+//!
+//! All of it happens under the exclusive lock. What is kept is found first; if anything needed to
+//! find it is missing or damaged, nothing is deleted. Then commits go before their dirtrees, and
+//! those before dirmetas and files. Commits that are about to go are marked partial before, and
+//! durably: whenever this is interrupted, no commit is left that looks whole and is not.
+
+mod delete;
+mod roots;
+
+use std::collections::HashSet;
+
+use futures::TryStreamExt;
+
+use crate::error::{Error, Result};
+use crate::format::{Checksum, ObjectName, ObjectType};
+use crate::repo::{Depth, Phase, Progress, ReachOptions, ReachScope, Reachable, Repo};
+use crate::store::{Listed, LockKind, RefName};
+
+pub(in crate::ops) use delete::enable_tombstones;
+
+/// What to keep, and whether the rest is deleted.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct PruneOptions {
+    /// From where objects are reachable.
+    pub roots: PruneRoots,
+    /// How many parents of each root are kept; all if `None`.
+    pub depth: Option<Depth>,
+    /// Whether trees are looked at too.
+    pub scope: ReachScope,
+    /// Whether anything is deleted.
+    pub action: PruneAction,
+    /// A commit to delete, which no ref may hold; it leaves a tombstone.
+    pub delete_commit: Option<Checksum>,
+    /// Keeps of each ref its commit and the ones before it that are not older than this, seconds
+    /// since 1970, instead of a depth. Implies [`PruneRoots::Refs`].
+    pub keep_younger_than_secs: Option<u64>,
+    /// Keeps so many parents of these refs, whatever else is said. Implies [`PruneRoots::Refs`].
+    pub retain: Vec<(RefName, Depth)>,
+    /// If any: keeps the whole history of all other refs. Implies [`PruneRoots::Refs`].
+    pub only: Vec<RefName>,
+    /// Who listens.
+    pub progress: Progress,
+}
+
+/// From where objects are reachable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PruneRoots {
+    /// From every commit that is there.
+    #[default]
+    AllCommits,
+    /// From refs: the repository's own, those of remotes, and those of mirrored collections.
+    Refs,
+}
+
+/// Whether anything is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PruneAction {
+    /// What is not reachable is deleted.
+    #[default]
+    Delete,
+    /// It is only counted.
+    Count,
+}
+
+/// What a prune did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PruneReport {
+    /// Objects that were looked at.
+    pub objects_total: u64,
+    /// Objects among them that are not reachable, and were deleted unless only counted.
+    pub objects_pruned: u64,
+    /// How many bytes these took.
+    pub freed_bytes: u64,
+    /// The commits among them.
+    pub commits_pruned: Vec<Checksum>,
+}
+
+/// The kinds of object in the order in which they are deleted: parents first.
+const ORDER: [ObjectType; 4] = [
+    ObjectType::Commit,
+    ObjectType::DirTree,
+    ObjectType::DirMeta,
+    ObjectType::File,
+];
+
+/// Deletes what is not reachable.
+///
+/// # Errors
+///
+/// Fails without deleting anything when an object of a commit that is kept cannot be read, when
+/// `delete_commit` is held by a ref or missing, or when a ref of `retain` or `only` does not exist.
+pub async fn prune(repo: &Repo, options: &PruneOptions) -> Result<PruneReport> {
+    let lock = match options.action {
+        PruneAction::Delete => Some(repo.objects().lock(LockKind::Exclusive).await?),
+        PruneAction::Count if options.delete_commit.is_some() => {
+            return Err(Error::invalid(
+                "a commit cannot be deleted by a prune that only counts",
+            ));
+        }
+        PruneAction::Count => None,
+    };
+    let report_phase = |phase| options.progress.update(|snapshot| snapshot.phase = phase);
+    report_phase(Phase::Scanning);
+    if let Some(commit) = &options.delete_commit {
+        roots::check_unreferenced(repo, commit).await?;
+    }
+    let absent: HashSet<_> = options.delete_commit.into_iter().collect();
+    let reach_options = ReachOptions {
+        scope: options.scope,
+        absent,
+    };
+    let roots = roots::find(repo, options).await?;
+    let mut reachable = repo.reach(&roots, &reach_options).await?;
+    if let Some(problem) = reachable.take_problems().into_iter().next() {
+        let context = "nothing was pruned: what is still needed cannot be told";
+        return Err(problem.error.context(context).about(problem.name));
+    }
+    let (garbage, report) = find_garbage(repo, options, &reachable).await?;
+    if let Some(lock) = lock {
+        report_phase(Phase::Committing);
+        delete::delete(repo, &lock, options, &garbage).await?;
+    }
+    report_phase(Phase::Done);
+    Ok(report)
+}
+
+/// What is to be deleted, in the order in which it is.
+#[derive(Debug, Default)]
+struct Garbage {
+    /// The commit that was asked for, which counts apart.
+    asked_for: Option<Checksum>,
+    objects: Vec<ObjectName>,
+}
+
+async fn find_garbage(
+    repo: &Repo,
+    options: &PruneOptions,
+    reachable: &Reachable,
+) -> Result<(Garbage, PruneReport)> {
+    let mut garbage = Garbage {
+        asked_for: options.delete_commit,
+        objects: Vec::new(),
+    };
+    let mut report = PruneReport::default();
+    for object_type in ORDER {
+        if options.scope == ReachScope::CommitsOnly && object_type != ObjectType::Commit {
+            continue;
+        }
+        let mut listed = repo.objects().list(object_type);
+        while let Some(Listed {
+            name, stored_bytes, ..
+        }) = listed.try_next().await?
+        {
+            if object_type == ObjectType::Commit && garbage.asked_for == Some(name.checksum) {
+                continue;
+            }
+            report.objects_total += 1;
+            if !reachable.contains(&name) {
+                report.objects_pruned += 1;
+                report.freed_bytes += stored_bytes;
+                garbage.objects.push(name);
+                if object_type == ObjectType::Commit {
+                    report.commits_pruned.push(name.checksum);
+                }
+            }
+        }
+    }
+    Ok((garbage, report))
+}
