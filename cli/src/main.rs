@@ -1,1 +1,18 @@
-fn main() {}
+//! The `treeferry` command. Called by the name `ostree` it behaves as that one does.
+
+mod app;
+mod dates;
+mod failure;
+mod file_text;
+mod output;
+mod progress;
+mod session;
+mod source;
+mod usage;
+mod verbs;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::main(std::env::args_os().collect())
+}

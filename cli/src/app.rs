@@ -1,0 +1,161 @@
+//! From the command line to a verb, and from its outcome to an exit code.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::failure::{Failure, Result};
+use crate::session::{Name, Session};
+use crate::{output, usage, verbs};
+
+/// Git for operating system binaries, compatible with OSTree
+#[derive(Debug, Parser)]
+struct App {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Path to the repository (default: current directory, $OSTREE_REPO, /sysroot/ostree/repo)
+    #[arg(long, global = true, value_name = "PATH")]
+    repo: Option<PathBuf>,
+    /// Print debug information during command processing
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// Print only errors and what was asked for, no progress
+    #[arg(long, global = true)]
+    quiet: bool,
+    /// Print version information and exit
+    #[arg(long, global = true)]
+    version: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Concatenate contents of files
+    Cat(verbs::cat::Args),
+    /// Change repo configuration settings
+    Config(verbs::config::Args),
+    /// Initialize a new empty repository
+    Init(verbs::init::Args),
+    /// Show log starting at commit or ref
+    Log(verbs::log::Args),
+    /// List file paths
+    Ls(verbs::ls::Args),
+    /// Download data from remote repository
+    Pull(Box<verbs::pull::Args>),
+    /// Copy data from SRC_REPO
+    PullLocal(verbs::pull_local::Args),
+    /// List refs
+    Refs(verbs::refs::Args),
+    /// Remote commands that may involve internet access
+    Remote(verbs::remote::Args),
+    /// Reset a REF to a previous COMMIT
+    Reset(verbs::reset::Args),
+    /// Output the target of a rev
+    RevParse(verbs::rev_parse::Args),
+    /// Output a metadata object
+    Show(verbs::show::Args),
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+/// Does what the command line says.
+pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    let name = Name::of(args.first());
+    let command = usage::with_manners(App::command(), name);
+    let matches = match command.clone().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            return finish(print_help(&error), String::new);
+        }
+        Err(error) => {
+            return finish(Err(usage::failure(&error, name)), || {
+                usage::help_of(command, &[])
+            });
+        }
+    };
+    let path = verb_path(&matches);
+    let outcome = App::from_arg_matches(&matches)
+        .map_err(|e| usage::failure(&e, name))
+        .and_then(|app| dispatch(app, name));
+    finish(outcome, || usage::help_of(command, &path))
+}
+
+fn print_help(help: &clap::Error) -> Result<()> {
+    help.print().map_err(Failure::from)
+}
+
+/// Returns the verbs that the command line goes through, such as `remote`, `add`.
+fn verb_path(matches: &ArgMatches) -> Vec<String> {
+    let mut path = Vec::new();
+    let mut here = matches.subcommand();
+    while let Some((verb, matches)) = here {
+        path.push(verb.to_owned());
+        here = matches.subcommand();
+    }
+    path
+}
+
+fn finish(outcome: Result<()>, help: impl FnOnce() -> String) -> ExitCode {
+    let failure = match outcome {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(failure) => failure,
+    };
+    let mut err = std::io::stderr().lock();
+    // When standard error is closed too, nobody is left to tell.
+    let _ = match &failure {
+        Failure::Closed => Ok(()),
+        Failure::Usage(_) => writeln!(err, "{}\nerror: {failure}", help()),
+        _ => writeln!(err, "error: {failure}"),
+    };
+    ExitCode::FAILURE
+}
+
+fn dispatch(app: App, name: Name) -> Result<()> {
+    if app.global.version {
+        return Ok(output::line(verbs::version::text(name))?);
+    }
+    if app.global.verbose {
+        log_to_stderr();
+    }
+    let session = Session {
+        name,
+        repo: app.global.repo,
+        quiet: app.global.quiet,
+    };
+    let Some(verb) = app.verb else {
+        return Err(Failure::usage("No command specified"));
+    };
+    match verb {
+        Verb::Cat(args) => session.wait(verbs::cat::run(args, &session)),
+        Verb::Config(args) => session.wait(verbs::config::run(args, &session)),
+        Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
+        Verb::Log(args) => session.wait(verbs::log::run(args, &session)),
+        Verb::Ls(args) => session.wait(verbs::ls::run(args, &session)),
+        Verb::Pull(args) => session.wait(verbs::pull::run(*args, &session)),
+        Verb::PullLocal(args) => session.wait(verbs::pull_local::run(args, &session)),
+        Verb::Refs(args) => session.wait(verbs::refs::run(args, &session)),
+        Verb::Remote(args) => verbs::remote::run(args, &session),
+        Verb::Reset(args) => session.wait(verbs::reset::run(args, &session)),
+        Verb::RevParse(args) => session.wait(verbs::rev_parse::run(args, &session)),
+        Verb::Show(args) => session.wait(verbs::show::run(args, &session)),
+        Verb::Other(args) => verbs::extension::run(&args, &session),
+    }
+}
+
+fn log_to_stderr() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(std::io::stderr)
+        .without_time();
+    // Fails only when there is a subscriber already, and this is the only place to set one.
+    let _ = subscriber.try_init();
+}

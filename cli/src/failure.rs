@@ -1,0 +1,93 @@
+//! What goes wrong, as it is told on the terminal: `error: outer: inner`.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// Why a verb did not do its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line is not understood: the verb's help is shown before the message.
+    Usage(String),
+    /// A message for the user.
+    Message(String),
+    /// An error of the library.
+    Library(treeferry_core::Error),
+    /// Nobody reads what is printed any more: the end, but nothing to tell.
+    Closed,
+}
+
+impl Failure {
+    /// Returns a failure with that message.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self::Message(message.into())
+    }
+
+    /// Returns a failure to use the command line as it is meant.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    /// Returns this failure with `what` was being done before it.
+    pub(crate) fn context(self, what: impl fmt::Display) -> Self {
+        match self {
+            Self::Closed => Self::Closed,
+            failure => Self::Message(format!("{what}: {failure}")),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) | Self::Message(message) => f.write_str(message),
+            Self::Library(error) => write_chain(f, error),
+            Self::Closed => f.write_str("the output was closed"),
+        }
+    }
+}
+
+/// Writes an error and what caused it, without repeating what the outer one says already.
+fn write_chain(f: &mut fmt::Formatter<'_>, error: &dyn StdError) -> fmt::Result {
+    let mut said = error.to_string();
+    f.write_str(&said)?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.ends_with(&text) {
+            write!(f, ": {text}")?;
+        }
+        said = text;
+        cause = error.source();
+    }
+    Ok(())
+}
+
+impl From<treeferry_core::Error> for Failure {
+    fn from(error: treeferry_core::Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<treeferry_core::format::FormatError> for Failure {
+    fn from(error: treeferry_core::format::FormatError) -> Self {
+        Self::Message(error.to_string())
+    }
+}
+
+// Only what is printed comes as a bare I/O error: files are named by who reads them.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Message(format!("writing the output: {error}")),
+        }
+    }
+}
+
+/// Says of a file or directory of this machine what went wrong with it.
+pub(crate) fn io_failure(path: impl AsRef<std::path::Path>, error: &io::Error) -> Failure {
+    Failure::Message(format!("{}: {error}", path.as_ref().display()))
+}

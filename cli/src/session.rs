@@ -1,0 +1,137 @@
+//! What a call of the command knows: its name, its environment, and the repository.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use treeferry_backend_fs::{FsRepo, OpenOptions, SplitXattrs};
+use treeferry_core::format::Checksum;
+use treeferry_core::format::ObjectName;
+use treeferry_core::repo::{Repo, Rev};
+use treeferry_core::{ErrorKind, Subject};
+
+use crate::failure::{Failure, Result};
+
+/// As which of the two the command was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name {
+    Treeferry,
+    Ostree,
+}
+
+impl Name {
+    /// Tells the name from the first word of the command line.
+    pub(crate) fn of(argv0: Option<&OsString>) -> Self {
+        match argv0.map(Path::new).and_then(Path::file_name) {
+            Some(name) if name == "ostree" => Self::Ostree,
+            _ => Self::Treeferry,
+        }
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Treeferry => "treeferry",
+            Self::Ostree => "ostree",
+        }
+    }
+}
+
+/// One call of the command. The environment is read here and nowhere below.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) name: Name,
+    pub(crate) repo: Option<PathBuf>,
+    pub(crate) quiet: bool,
+}
+
+/// Threads that wait for the network and hand out work; disk and CPU work has its own pool.
+const RUNTIME_THREADS: usize = 2;
+
+impl Session {
+    /// Runs a verb that waits for disk or network. Verbs that do not need no runtime.
+    pub(crate) fn wait<T>(&self, verb: impl Future<Output = Result<T>>) -> Result<T> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .enable_all()
+            .build()
+            .map_err(|e| Failure::new(format!("threads cannot be started: {e}")))?;
+        runtime.block_on(verb)
+    }
+
+    /// Returns where the repository is: as given, else the working directory if it is one, else
+    /// `$OSTREE_REPO`, else that of the running system.
+    pub(crate) fn repo_path(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.repo {
+            return Ok(path.clone());
+        }
+        if Path::new("objects").is_dir() && Path::new("config").is_file() {
+            return Ok(PathBuf::from("."));
+        }
+        if let Some(path) = std::env::var_os("OSTREE_REPO").filter(|path| !path.is_empty()) {
+            return Ok(path.into());
+        }
+        let system = ["/sysroot/ostree/repo", "/ostree/repo"];
+        let found = system.iter().map(Path::new).find(|path| path.is_dir());
+        found.map(Path::to_owned).ok_or_else(|| match self.name {
+            Name::Ostree => Failure::usage("Command requires a --repo argument"),
+            Name::Treeferry => Failure::new(
+                "which repository? Give --repo=PATH, set OSTREE_REPO, or change into one",
+            ),
+        })
+    }
+
+    /// Opens the repository as the directory that it is.
+    pub(crate) async fn open_fs(&self) -> Result<FsRepo> {
+        open_fs(self.repo_path()?)
+            .await
+            .map_err(|e| e.context("opening repo"))
+    }
+
+    /// Opens the repository.
+    pub(crate) async fn open(&self) -> Result<Repo> {
+        Ok(repo_of(self.open_fs().await?))
+    }
+}
+
+/// Opens the repository at `path`.
+pub(crate) async fn open_fs(path: PathBuf) -> Result<FsRepo> {
+    let mut options = OpenOptions::default();
+    // The switch that OSTree has for the mode that it calls experimental.
+    if std::env::var_os("OSTREE_EXP_WRITE_BARE_SPLIT_XATTRS").is_some() {
+        options.split_xattrs = SplitXattrs::Writable;
+    }
+    Ok(FsRepo::open(path, options).await?)
+}
+
+/// Returns the repository in a directory as the verbs see any.
+pub(crate) fn repo_of(fs: FsRepo) -> Repo {
+    Repo::new(std::sync::Arc::new(fs))
+}
+
+/// Finds the commit that `rev` means.
+pub(crate) async fn resolve(repo: &Repo, rev: &str) -> Result<Checksum> {
+    if rev.parse::<Rev>().is_err() {
+        return Err(Failure::new(format!("Invalid refspec {rev}")));
+    }
+    let found = repo.resolve_optional(rev).await.map_err(|error| {
+        match (error.kind(), error.subject()) {
+            // Well formed it is, so it is the beginning of several.
+            (ErrorKind::Invalid, Some(Subject::Ref(_))) => {
+                Failure::new(format!("Refspec {rev} not unique"))
+            }
+            (ErrorKind::Missing, Some(Subject::Object(name))) => no_such_object(name),
+            (ErrorKind::Missing, Some(subject @ Subject::Ref(_))) => {
+                let (text, subject) = (error.to_string(), format!("{subject}: "));
+                let text = text.strip_prefix(&subject).unwrap_or(&text);
+                Failure::new(text.replacen("commit", "Commit", 1))
+            }
+            _ => error.into(),
+        }
+    })?;
+    found.ok_or_else(|| Failure::new(format!("Refspec '{rev}' not found")))
+}
+
+/// Says that a metadata object is not there.
+pub(crate) fn no_such_object(name: &ObjectName) -> Failure {
+    Failure::new(format!("No such metadata object {name}"))
+}

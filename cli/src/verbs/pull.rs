@@ -1,0 +1,352 @@
+//! `pull`: brings commits from a remote.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use treeferry_core::format::{Branch, Refspec};
+use treeferry_core::ops::pull::{
+    AgeCheck, Bindings, KeepSummary, Naming, PullOptions, PullRef, PullReport, pull,
+};
+use treeferry_core::ops::replicate::{Depth, FilePolicy, ReplicateOptions, Scope};
+use treeferry_core::repo::{RemoteConfig, Repo, Required};
+use treeferry_core::store::Durability;
+use treeferry_transport_http::{HttpOptions, LowSpeed};
+
+use super::size_text::size_text;
+use crate::failure::{Failure, Result};
+use crate::session::{Name, Session, open_fs, resolve};
+use crate::{output, progress, source};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Accepted for compatibility: no cache is kept
+    #[arg(long, value_name = "PATH", hide = true)]
+    cache_dir: Option<PathBuf>,
+    /// Write refs suitable for a mirror and fetch all refs if none provided
+    #[arg(long)]
+    mirror: bool,
+    /// Only pull the provided subpath(s)
+    #[arg(long, value_name = "PATH")]
+    subpath: Vec<String>,
+    /// Accepted for compatibility: everything is verified
+    #[arg(long, hide = true)]
+    http_trusted: bool,
+    /// Only print information on what will be downloaded (requires static deltas)
+    #[arg(long)]
+    dry_run: bool,
+    /// Pull objects from this URL instead of the one from the remote config
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Add NAME=VALUE as HTTP header to all requests
+    #[arg(long, value_name = "NAME=VALUE")]
+    http_header: Vec<String>,
+    /// Accepted for compatibility: progress is drawn as it happens
+    #[arg(long, value_name = "MS", hide = true)]
+    update_frequency: Option<u32>,
+    /// How many times each download is retried upon error (default: 5)
+    #[arg(long, value_name = "N")]
+    network_retries: Option<u32>,
+    /// Fail at the first network error
+    #[arg(long)]
+    disable_retry_on_network_errors: bool,
+    /// Give up when fewer bytes a second than this come (default: 1000)
+    #[arg(long, value_name = "N")]
+    low_speed_limit_bytes: Option<u64>,
+    /// For so many seconds (default: 30)
+    #[arg(long, value_name = "N")]
+    low_speed_time_seconds: Option<u64>,
+    /// The most requests under way at once
+    #[arg(long, value_name = "N")]
+    max_outstanding_fetcher_requests: Option<usize>,
+    /// Look for objects in REPO first
+    #[arg(short = 'L', long, value_name = "REPO")]
+    localcache_repo: Vec<PathBuf>,
+    /// Require fetched commits to have newer timestamps
+    #[arg(short = 'T', long)]
+    timestamp_check: bool,
+    /// Require fetched commits to have newer timestamps than given rev
+    #[arg(long, value_name = "REV")]
+    timestamp_check_from_rev: Option<String>,
+    /// Add words to the user agent
+    #[arg(long, value_name = "WORDS", hide = true)]
+    append_user_agent: Option<String>,
+    /// The name of the remote, or REMOTE:BRANCH
+    #[arg(value_name = "REMOTE")]
+    remote: Option<String>,
+    /// What to pull: branches, each with the commit to take if not the newest, or commits
+    #[arg(value_name = "[BRANCH[@COMMIT]...]")]
+    branches: Vec<String>,
+}
+
+/// The options that `pull` and `pull-local` share.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Fetch only the commit metadata
+    #[arg(long)]
+    commit_metadata_only: bool,
+    /// Do not invoke fsync()
+    #[arg(long)]
+    disable_fsync: bool,
+    /// Perform writes in such a way that avoids stalling concurrent processes
+    #[arg(long)]
+    per_object_fsync: bool,
+    /// Do not use static deltas
+    #[arg(long)]
+    disable_static_deltas: bool,
+    /// Require static deltas
+    #[arg(long)]
+    require_static_deltas: bool,
+    /// Accepted for compatibility: everything is verified
+    #[arg(long, hide = true)]
+    untrusted: bool,
+    /// Reject regular files with mode outside of 0775 (world writable, suid, etc.)
+    #[arg(long)]
+    bareuseronly_files: bool,
+    /// Traverse DEPTH parents (-1=infinite) (default: 0)
+    #[arg(
+        long,
+        value_name = "DEPTH",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    depth: i32,
+    /// Do not verify commit bindings
+    #[arg(long)]
+    disable_verify_bindings: bool,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let (name, branches) = remote_and_branches(&args)?;
+    if args.dry_run && !args.common.require_static_deltas {
+        return Err(Failure::new("--dry-run requires --require-static-deltas"));
+    }
+    let repo = session.open().await?;
+    let remote = repo.remote(&name.parse()?).await?;
+    refuse_unverifiable(&remote)?;
+    let mut options = args.common.pull_options()?;
+    options.refs = match branches.is_empty() {
+        false => branches
+            .iter()
+            .map(|b| pull_ref(b))
+            .collect::<Result<_>>()?,
+        true if args.mirror => Vec::new(),
+        true => configured_refs(&remote)?,
+    };
+    options.naming = naming(&args, &repo, &remote).await?;
+    options.collection_id = remote.collection_id.clone();
+    if args.mirror && options.refs.is_empty() {
+        options.summary = KeepSummary::Yes;
+    }
+    options.age = match &args.timestamp_check_from_rev {
+        Some(rev) => AgeCheck::NotOlderThan(resolve(&repo, rev).await?),
+        None if args.timestamp_check => AgeCheck::NotOlderThanRef,
+        None => AgeCheck::Any,
+    };
+    for path in &args.localcache_repo {
+        let cache = open_fs(path.clone())
+            .await
+            .map_err(|e| e.context("opening repo"))?;
+        options.local_caches.push(Arc::new(cache));
+    }
+    set_transfer(&mut options.replicate, &args);
+    let http = http_options(&args, &remote)?;
+    let url = args.url.as_deref().unwrap_or(&remote.url);
+    // A URL that stands in for the remote's stands in for its content as well.
+    let content_url = remote.content_url.as_deref().filter(|_| args.url.is_none());
+    let source = source::open(url, content_url, &http).await?;
+
+    let started = Instant::now();
+    let (progress, drawing) = progress::draw(session);
+    options.replicate.progress = progress;
+    let report = pull(&repo, &source, &options).await;
+    drawing.clear();
+    let report = report?;
+    if session.quiet {
+        return Ok(());
+    }
+    let replicated = &report.replicated;
+    let line = format!(
+        "{} metadata, {} content objects fetched; {} transferred in {} seconds; {} content written",
+        replicated.metadata_fetched,
+        replicated.content_fetched,
+        transferred_text(replicated.transferred_bytes),
+        started.elapsed().as_secs(),
+        size_text(replicated.written.content_bytes_written),
+    );
+    output::line(line)?;
+    print_refs(session, &report)
+}
+
+/// Prints what moved, by our own name; scripts that know the other do not expect it.
+pub(super) fn print_refs(session: &Session, report: &PullReport) -> Result<()> {
+    if session.name == Name::Ostree || session.quiet {
+        return Ok(());
+    }
+    for pulled in &report.refs {
+        let Some(name) = &pulled.name else { continue };
+        match &pulled.before {
+            Some(before) if *before == pulled.now => output::line(format!("{name} is up to date"))?,
+            Some(before) => output::line(format!("{name} {before} -> {}", pulled.now))?,
+            None => output::line(format!("{name} (new) {}", pulled.now))?,
+        }
+    }
+    Ok(())
+}
+
+fn transferred_text(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        _ => format!("{} KiB", bytes / 1024),
+    }
+}
+
+fn remote_and_branches(args: &Args) -> Result<(String, Vec<String>)> {
+    let Some(remote) = &args.remote else {
+        return Err(Failure::usage("REMOTE must be specified"));
+    };
+    if !remote.contains(':') {
+        return Ok((remote.clone(), args.branches.clone()));
+    }
+    let refspec: Refspec = remote
+        .parse()
+        .map_err(|_| Failure::new(format!("Invalid refspec {remote}")))?;
+    let name = refspec.remote.map(|remote| remote.to_string());
+    Ok((name.unwrap_or_default(), vec![refspec.branch.to_string()]))
+}
+
+/// Reads `BRANCH`, `BRANCH@COMMIT` or `COMMIT`.
+pub(super) fn pull_ref(text: &str) -> Result<PullRef> {
+    if let Ok(commit) = text.parse() {
+        return Ok(PullRef {
+            branch: None,
+            commit: Some(commit),
+        });
+    }
+    let (branch, commit) = match text.split_once('@') {
+        Some((branch, commit)) => (branch, Some(commit.parse()?)),
+        None => (text, None),
+    };
+    let branch =
+        Branch::new(branch).map_err(|_| Failure::new(format!("Invalid ref name {branch}")))?;
+    Ok(PullRef {
+        branch: Some(branch),
+        commit,
+    })
+}
+
+fn configured_refs(remote: &RemoteConfig) -> Result<Vec<PullRef>> {
+    if remote.branches.is_empty() {
+        let message = format!("No configured branches for remote {}", remote.name);
+        return Err(Failure::new(message));
+    }
+    let refs = remote.branches.iter().map(|branch| PullRef {
+        branch: Some(branch.clone()),
+        commit: None,
+    });
+    Ok(refs.collect())
+}
+
+/// A remote whose signatures cannot be checked must not be pulled from as if they had been.
+fn refuse_unverifiable(remote: &RemoteConfig) -> Result<()> {
+    let wanted = [
+        ("gpg-verify", remote.gpg_verify),
+        ("gpg-verify-summary", remote.gpg_verify_summary),
+        ("sign-verify", remote.sign_verify),
+        ("sign-verify-summary", remote.sign_verify_summary),
+    ];
+    match wanted
+        .iter()
+        .find(|(_, required)| *required == Required::Yes)
+    {
+        None => Ok(()),
+        Some((key, _)) => Err(Failure::new(format!(
+            "Remote \"{}\": {key} is on, and this version cannot verify signatures; set it to \
+             false in the remote's configuration to pull without verification",
+            remote.name
+        ))),
+    }
+}
+
+async fn naming(args: &Args, repo: &Repo, remote: &RemoteConfig) -> Result<Naming> {
+    if !args.mirror {
+        return Ok(Naming::Remote(remote.name.clone()));
+    }
+    Ok(match &remote.collection_id {
+        Some(id) if repo.collection_id().await?.as_ref() != Some(id) => {
+            Naming::Collection(id.clone())
+        }
+        _ => Naming::Own,
+    })
+}
+
+fn set_transfer(options: &mut ReplicateOptions, args: &Args) {
+    if !args.subpath.is_empty() {
+        options.scope = Scope::Subpaths(args.subpath.clone());
+    }
+    if let Some(retries) = args.network_retries {
+        options.retry.retries = retries;
+    }
+    if args.disable_retry_on_network_errors {
+        options.retry.retries = 0;
+    }
+    // Many clients that fail together do not come back together.
+    options.retry.seed = u64::from(std::process::id());
+    if let Some(most) = args.max_outstanding_fetcher_requests {
+        options.requests_max = most.max(1);
+    }
+}
+
+fn http_options(args: &Args, remote: &RemoteConfig) -> Result<HttpOptions> {
+    let mut options = source::http_options(remote)?;
+    for header in &args.http_header {
+        let (name, value) = header
+            .split_once('=')
+            .ok_or_else(|| Failure::new(format!("Missing '=' in --http-header={header}")))?;
+        options = options.header(name, value)?;
+    }
+    if let Some(words) = &args.append_user_agent {
+        options = options.append_user_agent(words);
+    }
+    let (bytes, seconds) = (args.low_speed_limit_bytes, args.low_speed_time_seconds);
+    if bytes.is_some() || seconds.is_some() {
+        options = options.low_speed(Some(LowSpeed {
+            bytes_per_second: bytes.unwrap_or(1000),
+            window_ms: seconds.unwrap_or(30).saturating_mul(1000),
+        }));
+    }
+    Ok(options)
+}
+
+impl Common {
+    /// Returns the options of the library that these are.
+    pub(super) fn pull_options(&self) -> Result<PullOptions> {
+        if self.require_static_deltas {
+            let message = "Static deltas required, but this version cannot use them";
+            return Err(Failure::new(message));
+        }
+        let mut options = PullOptions::default();
+        if self.disable_verify_bindings {
+            options.bindings = Bindings::Ignore;
+        }
+        let replicate = &mut options.replicate;
+        replicate.depth = match u32::try_from(self.depth) {
+            Ok(parents) => Depth::Parents(parents),
+            Err(_) => Depth::All,
+        };
+        if self.commit_metadata_only {
+            replicate.scope = Scope::CommitMetadataOnly;
+        }
+        if self.bareuseronly_files {
+            replicate.files = FilePolicy::BareUserOnly;
+        }
+        replicate.durability = match (self.disable_fsync, self.per_object_fsync) {
+            (true, _) => Durability::None,
+            (false, true) => Durability::PerObject,
+            (false, false) => Durability::Configured,
+        };
+        Ok(options)
+    }
+}

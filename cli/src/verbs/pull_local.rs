@@ -1,0 +1,90 @@
+//! `pull-local`: brings commits from another repository on this machine.
+
+use std::path::PathBuf;
+
+use treeferry_core::format::RemoteName;
+use treeferry_core::ops::pull::{Naming, PullRef, PullSource, pull};
+use treeferry_core::repo::Repo;
+use treeferry_core::store::RefSpace;
+
+use super::pull::{Common, print_refs, pull_ref};
+use super::size_text::size_text;
+use crate::failure::{Failure, Result};
+use crate::session::{Session, open_fs, repo_of};
+use crate::{output, progress};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Add REMOTE to refspec
+    #[arg(long, value_name = "REMOTE")]
+    remote: Option<String>,
+    /// GPG verify commits (must specify --remote)
+    #[arg(long)]
+    gpg_verify: bool,
+    /// GPG verify summary (must specify --remote)
+    #[arg(long)]
+    gpg_verify_summary: bool,
+    /// Where to pull from
+    #[arg(value_name = "SRC_REPO")]
+    source: Option<PathBuf>,
+    /// What to pull; none: all refs
+    #[arg(value_name = "[REFS...]")]
+    refs: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let repo = session.open().await?;
+    let Some(path) = &args.source else {
+        return Err(Failure::usage("DESTINATION must be specified"));
+    };
+    if args.gpg_verify || args.gpg_verify_summary {
+        let message = "--gpg-verify: this version cannot verify signatures";
+        return Err(Failure::new(message));
+    }
+    let source = open_fs(path.clone())
+        .await
+        .map_err(|e| e.context("opening repo"))?;
+    let source = repo_of(source);
+    let mut options = args.common.pull_options()?;
+    options.refs = match args.refs.is_empty() {
+        true => own_refs(&source).await?,
+        false => args
+            .refs
+            .iter()
+            .map(|text| pull_ref(text))
+            .collect::<Result<_>>()?,
+    };
+    if let Some(remote) = &args.remote {
+        options.naming = Naming::Remote(RemoteName::new(remote)?);
+    }
+    if options.refs.is_empty() {
+        return Ok(());
+    }
+    let (progress, drawing) = progress::draw(session);
+    options.replicate.progress = progress;
+    let report = pull(&repo, &PullSource::from(source), &options).await;
+    drawing.clear();
+    let report = report?;
+    if session.quiet {
+        return Ok(());
+    }
+    let replicated = &report.replicated;
+    let (metadata, content) = (replicated.metadata_fetched, replicated.content_fetched);
+    let written = size_text(replicated.written.content_bytes_written);
+    let line = format!(
+        "{metadata} metadata, {content} content objects imported; {written} content written"
+    );
+    output::line(line)?;
+    print_refs(session, &report)
+}
+
+async fn own_refs(source: &Repo) -> Result<Vec<PullRef>> {
+    let refs = source.refs().list_refs(&RefSpace::Local).await?;
+    let refs = refs.into_iter().map(|(name, _)| PullRef {
+        branch: Some(name.branch().clone()),
+        commit: None,
+    });
+    Ok(refs.collect())
+}

@@ -1,0 +1,296 @@
+//! `refs`: lists, makes and deletes refs.
+
+use std::fmt;
+use std::io::Write;
+
+use treeferry_core::format::keyfile::KeyFile;
+use treeferry_core::format::{Branch, Checksum, CollectionId, Refspec, RemoteName};
+use treeferry_core::repo::{RemoteConfig, Repo};
+use treeferry_core::store::{ExpectedRef, RefAnswer, RefName, RefSpace, RefUpdate, RefValue};
+
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::session::{Name, Session, resolve};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Delete refs which match PREFIX, rather than listing them
+    #[arg(long)]
+    delete: bool,
+    /// Do not remove the prefix from the refs
+    #[arg(long)]
+    list: bool,
+    /// Print the commit of each ref after it
+    #[arg(short, long)]
+    revision: bool,
+    /// If used with --create, create an alias, otherwise just list aliases
+    #[arg(short = 'A', long)]
+    alias: bool,
+    /// Create a new ref for an existing commit
+    #[arg(long, value_name = "NEWREF")]
+    create: Option<String>,
+    /// List refs with the collection that they belong to
+    #[arg(short, long)]
+    collections: bool,
+    /// Overwrite existing refs when creating
+    #[arg(long)]
+    force: bool,
+    /// Which refs; with --create the commit, with --collections the collection
+    #[arg(value_name = "PREFIX")]
+    prefix: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let repo = session.open().await?;
+    match (&args.create, args.delete) {
+        (Some(new), _) => create(&repo, &args, new, session.name).await,
+        (None, true) => delete(&repo, &args).await,
+        (None, false) if args.collections => list_collections(&repo, &args).await,
+        (None, false) => list(&repo, &args).await,
+    }
+}
+
+/// Sets a ref, and says so if somebody else changed it meanwhile.
+pub(crate) async fn set_ref(
+    repo: &Repo,
+    name: RefName,
+    expected: ExpectedRef,
+    new: Option<RefValue>,
+) -> Result<()> {
+    let update = RefUpdate {
+        name,
+        expected,
+        new,
+    };
+    update_all(repo, vec![update]).await
+}
+
+async fn update_all(repo: &Repo, updates: Vec<RefUpdate>) -> Result<()> {
+    let answers = repo.refs().update_refs(&updates).await?;
+    for (update, answer) in updates.iter().zip(answers) {
+        if let RefAnswer::Conflict { .. } = answer {
+            let name = &update.name;
+            let message = format!("{name} was changed by somebody else meanwhile: try again");
+            return Err(Failure::new(message));
+        }
+    }
+    Ok(())
+}
+
+/// Which refs a prefix means: all of a name space, or those at and below a path.
+struct Prefix {
+    space: RefSpace,
+    path: String,
+}
+
+impl Prefix {
+    fn parse(text: Option<&str>) -> Result<Self> {
+        let Some(text) = text else {
+            return Ok(Self {
+                space: RefSpace::All,
+                path: String::new(),
+            });
+        };
+        let (space, path) = match text.split_once(':') {
+            Some((remote, path)) => (RefSpace::Remote(remote.parse::<RemoteName>()?), path),
+            None => (RefSpace::Local, text),
+        };
+        let path = match path.trim_end_matches('/') {
+            // As flatpak writes "all of them".
+            "." => "",
+            path => path,
+        };
+        if !path.is_empty() && Branch::new(path).is_err() {
+            return Err(Failure::new(format!("Invalid refspec {text}")));
+        }
+        Ok(Self {
+            space,
+            path: path.to_owned(),
+        })
+    }
+
+    fn matches(&self, branch: &Branch) -> bool {
+        self.path.is_empty() || branch.as_str() == self.path || self.below(branch).is_some()
+    }
+
+    /// Returns what follows the prefix.
+    fn below<'a>(&self, branch: &'a Branch) -> Option<&'a str> {
+        branch.as_str().strip_prefix(&self.path)?.strip_prefix('/')
+    }
+
+    /// Returns the refs that the prefix means. Mirrored collections have a listing of their own.
+    async fn select(&self, repo: &Repo) -> Result<Vec<(RefName, RefValue)>> {
+        let mut refs = repo.refs().list_refs(&self.space).await?;
+        refs.retain(|(name, _)| {
+            !matches!(name, RefName::Mirror(..)) && self.matches(name.branch())
+        });
+        Ok(refs)
+    }
+}
+
+async fn list(repo: &Repo, args: &Args) -> Result<()> {
+    let prefix = Prefix::parse(args.prefix.as_deref())?;
+    let mut out = output::stdout();
+    for (name, value) in prefix.select(repo).await? {
+        let cut = |name: &RefName| match (name, prefix.below(name.branch())) {
+            (RefName::Local(_), Some(rest)) if !args.list => rest.to_owned(),
+            (RefName::Remote(remote, _), Some(rest)) if !args.list => format!("{remote}:{rest}"),
+            (name, _) => name.to_string(),
+        };
+        match &value {
+            RefValue::Alias(target) if args.alias => writeln!(out, "{} -> {target}", cut(&name))?,
+            _ if args.alias => {}
+            _ if args.revision => {
+                let commit = repo.follow_ref(&name).await?;
+                writeln!(out, "{}\t{}", cut(&name), Shown(commit))?;
+            }
+            _ => writeln!(out, "{}", cut(&name))?,
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// A commit, or what is shown of a ref that leads nowhere.
+struct Shown(Option<Checksum>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(commit) => commit.fmt(f),
+            None => f.write_str("(none)"),
+        }
+    }
+}
+
+/// Returns all refs that belong to a collection: the repository's own, those of remotes with a
+/// collection, and those of mirrored collections.
+async fn collection_refs(repo: &Repo) -> Result<Vec<(CollectionId, RefName)>> {
+    let own = repo.collection_id().await?;
+    let config = repo.config().await?;
+    let mut found = Vec::new();
+    for (name, _) in repo.refs().list_refs(&RefSpace::All).await? {
+        let collection = match &name {
+            RefName::Local(_) => own.clone(),
+            RefName::Remote(remote, _) => collection_of(&config, remote),
+            RefName::Mirror(collection, _) => Some(collection.clone()),
+        };
+        found.extend(collection.map(|collection| (collection, name)));
+    }
+    found.sort_by(|a, b| (&a.0, a.1.branch()).cmp(&(&b.0, b.1.branch())));
+    Ok(found)
+}
+
+// A remote that is configured wrongly has no collection; whoever uses it is told why.
+fn collection_of(config: &KeyFile, remote: &RemoteName) -> Option<CollectionId> {
+    RemoteConfig::read(config, remote).ok()??.collection_id
+}
+
+async fn list_collections(repo: &Repo, args: &Args) -> Result<()> {
+    let wanted = args.prefix.as_deref();
+    let mut out = output::stdout();
+    for (collection, name) in collection_refs(repo).await? {
+        let shown = wanted.is_none_or(|wanted| wanted == collection.as_str());
+        if !shown {
+            continue;
+        }
+        write!(out, "({collection}, {})", name.branch())?;
+        if args.revision {
+            write!(out, "\t{}", Shown(repo.follow_ref(&name).await?))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(out.flush()?)
+}
+
+async fn delete(repo: &Repo, args: &Args) -> Result<()> {
+    let Some(prefix) = args.prefix.as_deref() else {
+        let message = "At least one PREFIX is required when deleting refs";
+        return Err(Failure::new(message));
+    };
+    let doomed: Vec<RefName> = if args.collections {
+        let refs = collection_refs(repo).await?.into_iter();
+        refs.filter(|(collection, _)| collection.as_str() == prefix)
+            .map(|(_, name)| name)
+            .collect()
+    } else {
+        let refs = Prefix::parse(Some(prefix))?.select(repo).await?;
+        refs.into_iter().map(|(name, _)| name).collect()
+    };
+    for (alias, value) in repo.refs().list_refs(&RefSpace::All).await? {
+        if let RefValue::Alias(target) = &value
+            && doomed.contains(target)
+        {
+            let message = format!("Ref '{target}' has an active alias: '{alias}'");
+            return Err(Failure::new(message));
+        }
+    }
+    let updates = doomed.into_iter().map(|name| RefUpdate {
+        name,
+        expected: ExpectedRef::Any,
+        new: None,
+    });
+    update_all(repo, updates.collect()).await
+}
+
+async fn create(repo: &Repo, args: &Args, new: &str, called: Name) -> Result<()> {
+    let Some(rev) = args.prefix.as_deref() else {
+        let message = "You must specify a revision when creating a new ref";
+        return Err(Failure::new(message));
+    };
+    let name = new_name(repo, args, new).await?;
+    let value = match args.alias {
+        true => RefValue::Alias(alias_target(repo, &name, rev).await?),
+        false => RefValue::Commit(resolve(repo, rev).await?),
+    };
+    // OSTree does not look whether there is a ref of a collection, and scripts rely on it.
+    let force = args.force || (args.collections && called == Name::Ostree);
+    let expected = match force {
+        true => ExpectedRef::Any,
+        false => ExpectedRef::Absent,
+    };
+    if !force && repo.refs().read_ref(&name).await?.is_some() {
+        let message = format!("--create specified but ref {new} already exists");
+        return Err(Failure::new(message));
+    }
+    set_ref(repo, name, expected, Some(value)).await
+}
+
+async fn new_name(repo: &Repo, args: &Args, new: &str) -> Result<RefName> {
+    let invalid = |_| Failure::new(format!("Invalid refspec {new}"));
+    if !args.collections {
+        return Ok(new.parse::<Refspec>().map_err(invalid)?.into());
+    }
+    let Some((collection, branch)) = new.split_once(':') else {
+        let message = format!("{new}: with --collections expected COLLECTION-ID:REF");
+        return Err(Failure::new(message));
+    };
+    let collection = CollectionId::new(collection).map_err(|e| {
+        Failure::from(e).context(format_args!("Invalid collection ID {collection}"))
+    })?;
+    let branch = Branch::new(branch)
+        .map_err(|e| Failure::from(e).context(format_args!("Invalid ref name {branch}")))?;
+    Ok(match repo.collection_id().await? {
+        Some(own) if own == collection => RefName::Local(branch),
+        _ => RefName::Mirror(collection, branch),
+    })
+}
+
+async fn alias_target(repo: &Repo, name: &RefName, target: &str) -> Result<RefName> {
+    if let RefName::Remote(remote, _) = name {
+        return Err(Failure::new(format!(
+            "Cannot create alias to remote ref: {remote}"
+        )));
+    }
+    let nothing = || Failure::new(format!("Cannot create alias to non-existent ref: {target}"));
+    let refspec: Refspec = target.parse().map_err(|_| nothing())?;
+    if let Some(remote) = &refspec.remote {
+        return Err(Failure::new(format!(
+            "Cannot create alias to remote ref: {remote}"
+        )));
+    }
+    let target = RefName::from(refspec);
+    match repo.refs().read_ref(&target).await? {
+        Some(_) => Ok(target),
+        None => Err(nothing()),
+    }
+}

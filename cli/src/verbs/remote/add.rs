@@ -1,0 +1,140 @@
+//! `remote add`.
+
+use std::path::PathBuf;
+
+use treeferry_core::format::{Branch, CollectionId};
+use treeferry_core::repo::{IfExists, NewRemote};
+
+use super::{in_sysroot, name_of};
+use crate::failure::{Failure, Result};
+use crate::session::Session;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Set config option KEY=VALUE for remote
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Disable GPG verification
+    #[arg(long)]
+    no_gpg_verify: bool,
+    /// Disable signature verification
+    #[arg(long)]
+    no_sign_verify: bool,
+    /// Verify signatures using KEYTYPE=inline:PUBKEY or KEYTYPE=file:/path/to/key
+    #[arg(long, value_name = "KEYTYPE=[inline|file]:PUBKEY")]
+    sign_verify: Vec<String>,
+    /// Do nothing if the provided remote exists
+    #[arg(long)]
+    if_not_exists: bool,
+    /// Replace the provided remote if it exists
+    #[arg(long)]
+    force: bool,
+    /// This remote has content not fetched via libostree
+    #[arg(long, value_name = "NAME")]
+    custom_backend: Option<String>,
+    /// Use URL when fetching content
+    #[arg(long, value_name = "URL")]
+    contenturl: Option<String>,
+    /// Globally unique ID for this repository as a collection of refs for redistribution
+    #[arg(long, value_name = "COLLECTION-ID")]
+    collection_id: Option<String>,
+    /// Use the repository of the system at PATH (overrides --repo)
+    #[arg(long, value_name = "PATH")]
+    sysroot: Option<PathBuf>,
+    /// The name of the remote
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Where it is
+    #[arg(value_name = "[metalink=|mirrorlist=]URL")]
+    url: Option<String>,
+    /// What a pull fetches that names no branch
+    #[arg(value_name = "BRANCH...")]
+    branches: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let (Some(name), Some(url)) = (&args.name, &args.url) else {
+        return Err(Failure::usage("NAME and URL must be specified"));
+    };
+    let if_exists = match (args.if_not_exists, args.force) {
+        (false, false) => IfExists::Fail,
+        (true, false) => IfExists::Keep,
+        (false, true) => IfExists::Replace,
+        (true, true) => {
+            let message = "Can only specify one of --if-not-exists and --force";
+            return Err(Failure::usage(message));
+        }
+    };
+    let branches = args.branches.iter().map(|branch| {
+        Branch::new(branch).map_err(|_| Failure::new(format!("Invalid ref name {branch}")))
+    });
+    let remote = NewRemote {
+        name: name_of(Some(name))?,
+        url: url.clone(),
+        branches: branches.collect::<Result<_>>()?,
+        settings: settings(&args)?,
+    };
+    let repo = in_sysroot(session, args.sysroot.clone()).open().await?;
+    Ok(repo.add_remote(&remote, if_exists).await?)
+}
+
+/// Returns keys and values, in the order in which OSTree writes them.
+fn settings(args: &Args) -> Result<Vec<(String, String)>> {
+    let mut settings = Vec::new();
+    let mut put = |key: &str, value: &str| settings.push((key.to_owned(), value.to_owned()));
+    if let Some(url) = &args.contenturl {
+        put("contenturl", url);
+    }
+    if let Some(backend) = &args.custom_backend {
+        put("custom-backend", backend);
+    }
+    for setting in &args.set {
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| Failure::new("Missing '=' in KEY=VALUE for --set"))?;
+        put(key, value);
+    }
+    if args.no_gpg_verify || args.no_sign_verify {
+        put("gpg-verify", "false");
+    }
+    if args.no_sign_verify {
+        put("sign-verify", "false");
+    }
+    let mut kinds: Vec<&str> = Vec::new();
+    for key in &args.sign_verify {
+        let (kind, place, data) = verification_key(key)?;
+        put(&format!("verification-{kind}-{place}"), data);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    if !kinds.is_empty() {
+        put("sign-verify", &kinds.join(";"));
+    }
+    if let Some(id) = &args.collection_id {
+        CollectionId::new(id)
+            .map_err(|e| Failure::from(e).context(format_args!("Invalid collection ID {id}")))?;
+        put("collection-id", id);
+    }
+    Ok(settings)
+}
+
+/// Reads `KEYTYPE=inline:KEY` or `KEYTYPE=file:PATH`.
+fn verification_key(text: &str) -> Result<(&str, &'static str, &str)> {
+    let malformed = || {
+        Failure::new(format!(
+            "Failed to parse KEYTYPE=[inline|file]:DATA in {text}"
+        ))
+    };
+    let (kind, rest) = text.split_once('=').ok_or_else(malformed)?;
+    if !matches!(kind, "ed25519" | "spki") {
+        return Err(Failure::new("Requested signature type is not implemented"));
+    }
+    match rest.split_once(':').ok_or_else(malformed)? {
+        ("inline", key) => Ok((kind, "key", key)),
+        ("file", path) => Ok((kind, "file", path)),
+        (place, _) => Err(Failure::new(format!(
+            "Invalid key reference {place}, expected inline|file"
+        ))),
+    }
+}

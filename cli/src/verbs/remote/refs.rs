@@ -1,0 +1,54 @@
+//! `remote refs`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use treeferry_core::format::{RemoteName, Summary};
+use treeferry_core::store::SignedSummary;
+
+use super::name_of;
+use crate::failure::{Failure, Result};
+use crate::session::Session;
+use crate::{output, source};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show revisions in listing
+    #[arg(short, long)]
+    revision: bool,
+    /// Accepted for compatibility: no cache is kept
+    #[arg(long, value_name = "PATH", hide = true)]
+    cache_dir: Option<PathBuf>,
+    /// The name of the remote
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let name = name_of(args.name.as_deref())?;
+    let summary = fetch_summary(session, &name)
+        .await?
+        .ok_or_else(|| Failure::new("Remote refs not available; server has no summary file"))?;
+    let mut refs = Summary::parse(&summary.summary)?.refs;
+    refs.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut out = output::stdout();
+    for entry in refs {
+        write!(out, "{name}:{}", entry.name)?;
+        if args.revision {
+            write!(out, "\t{}", entry.commit)?;
+        }
+        writeln!(out)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Fetches the summary of a configured remote; `None` when it has none.
+pub(crate) async fn fetch_summary(
+    session: &Session,
+    name: &RemoteName,
+) -> Result<Option<SignedSummary>> {
+    let remote = session.open().await?.remote(name).await?;
+    let options = source::http_options(&remote)?;
+    let source = source::open(&remote.url, None, &options).await?;
+    Ok(source.repo.read_summary().await?)
+}

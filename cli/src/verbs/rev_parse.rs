@@ -1,0 +1,52 @@
+//! `rev-parse`: from what users write to the checksum of a commit.
+
+use std::io::Write;
+
+use futures::TryStreamExt;
+use treeferry_core::format::{Checksum, ObjectType};
+use treeferry_core::repo::Repo;
+
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::session::{Session, resolve};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// If the repository has exactly one commit, then print it; any other case is an error
+    #[arg(short = 'S', long)]
+    single: bool,
+    /// A ref, a checksum or its beginning, each with any number of ^ for the parent
+    #[arg(value_name = "REV")]
+    revs: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let repo = session.open().await?;
+    if args.single {
+        if !args.revs.is_empty() {
+            return Err(Failure::usage("Cannot specify arguments with --single"));
+        }
+        return Ok(output::line(single(&repo).await?)?);
+    }
+    if args.revs.is_empty() {
+        return Err(Failure::usage("REV must be specified"));
+    }
+    let mut out = output::stdout();
+    for rev in &args.revs {
+        writeln!(out, "{}", resolve(&repo, rev).await?)?;
+    }
+    Ok(out.flush()?)
+}
+
+async fn single(repo: &Repo) -> Result<Checksum> {
+    let mut commits = repo.objects().list(ObjectType::Commit);
+    let Some(first) = commits.try_next().await? else {
+        return Err(Failure::new("No commit objects found"));
+    };
+    while let Some(other) = commits.try_next().await? {
+        if other.name != first.name {
+            return Err(Failure::new("Multiple commit objects found"));
+        }
+    }
+    Ok(first.name.checksum)
+}

@@ -1,0 +1,253 @@
+//! `show`: one object, or what its metadata says.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use treeferry_core::format::gvariant::{Dict, Type, Value};
+use treeferry_core::format::{
+    Checksum, Commit, FileHeader, ObjectName, ObjectType, SIZES_KEY, read_sizes,
+};
+use treeferry_core::pool::Pool;
+use treeferry_core::repo::{Repo, load_metadata};
+use treeferry_core::store::{Body, Incoming};
+
+use super::commit_text::{Form, commit_of, swapped, variant_text, write_commit};
+use super::size_text::size_text;
+use crate::failure::{Failure, Result};
+use crate::session::{Session, no_such_object, resolve};
+use crate::{file_text, output};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show the "related" commits
+    #[arg(long)]
+    print_related: bool,
+    /// Print OBJECT, in this case a file, as a GVariant of that type
+    #[arg(long, value_name = "TYPE")]
+    print_variant_type: Option<String>,
+    /// List the metadata keys
+    #[arg(long)]
+    list_metadata_keys: bool,
+    /// Print the value of a metadata key
+    #[arg(long, value_name = "KEY")]
+    print_metadata_key: Option<String>,
+    /// Print the value of a metadata key of type ay as hexadecimal digits
+    #[arg(long)]
+    print_hex: bool,
+    /// List the detached metadata keys
+    #[arg(long)]
+    list_detached_metadata_keys: bool,
+    /// Print the value of a detached metadata key
+    #[arg(long, value_name = "KEY")]
+    print_detached_metadata_key: Option<String>,
+    /// Show the commit size metadata
+    #[arg(long)]
+    print_sizes: bool,
+    /// Show raw variant data
+    #[arg(long)]
+    raw: bool,
+    /// Do not automatically convert variant data from big endian
+    #[arg(short = 'B', long)]
+    no_byteswap: bool,
+    /// A ref, a checksum or its beginning; or a file, with --print-variant-type
+    #[arg(value_name = "OBJECT")]
+    object: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let Some(object) = &args.object else {
+        return Err(Failure::usage("An object argument is required"));
+    };
+    if let Some(ty) = &args.print_variant_type {
+        return print_file(Path::new(object), ty);
+    }
+    let repo = session.open().await?;
+    let hex = args.print_hex;
+    if let Some(key) = &args.print_metadata_key {
+        let metadata = commit_metadata(&repo, object).await?;
+        return print_key(&metadata, key, hex, Swap::Yes);
+    }
+    if args.list_metadata_keys {
+        return list_keys(&commit_metadata(&repo, object).await?);
+    }
+    if let Some(key) = &args.print_detached_metadata_key {
+        let metadata = detached_metadata(&repo, object).await?;
+        return print_key(&metadata, key, hex, Swap::No);
+    }
+    if args.list_detached_metadata_keys {
+        return list_keys(&detached_metadata(&repo, object).await?);
+    }
+    if args.print_related {
+        return print_related(&repo, object).await;
+    }
+    if args.print_sizes {
+        return print_sizes(&repo, object).await;
+    }
+    let form = match (args.no_byteswap, args.raw) {
+        (true, _) => Form::Stored,
+        (false, true) => Form::Raw,
+        (false, false) => Form::Text,
+    };
+    print_object(&repo, object, form).await
+}
+
+fn print_file(path: &Path, ty: &str) -> Result<()> {
+    let bytes = file_text::read(path)?;
+    let ty = Type::parse(ty).map_err(|e| Failure::from(e).context("--print-variant-type"))?;
+    let value = Value::decode(&ty, &bytes)
+        .map_err(|e| Failure::from(e).context(PathBuf::from(path).display()))?;
+    Ok(output::line(swapped(value).print(true))?)
+}
+
+async fn load_commit(repo: &Repo, rev: &str) -> Result<(Checksum, Commit)> {
+    let checksum = resolve(repo, rev).await?;
+    let name = ObjectName::commit(checksum);
+    let bytes = load_metadata(&**repo.objects(), &name).await?;
+    let bytes = bytes.ok_or_else(|| no_such_object(&name))?;
+    Ok((checksum, commit_of(&name, &bytes)?))
+}
+
+async fn commit_metadata(repo: &Repo, rev: &str) -> Result<Dict> {
+    Ok(load_commit(repo, rev).await?.1.metadata)
+}
+
+async fn detached_metadata(repo: &Repo, rev: &str) -> Result<Dict> {
+    let checksum = resolve(repo, rev).await?;
+    let bytes = repo.state().read_detached(&checksum).await?;
+    let bytes =
+        bytes.ok_or_else(|| Failure::new(format!("No detached metadata for commit {checksum}")))?;
+    Ok(Dict::decode(&bytes)?)
+}
+
+/// Whether numbers are swapped before they are printed, as OSTree does with what commits hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Swap {
+    Yes,
+    No,
+}
+
+fn print_key(metadata: &Dict, key: &str, hex: bool, swap: Swap) -> Result<()> {
+    let value = metadata
+        .get(key)
+        .ok_or_else(|| Failure::new(format!("No such metadata key '{key}'")))?;
+    let text = match (hex, value.as_bytes()) {
+        (true, Some(bytes)) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ if swap == Swap::Yes => swapped(value.clone()).print(true),
+        _ => value.print(true),
+    };
+    Ok(output::line(text)?)
+}
+
+/// Prints the keys of a dictionary, sorted.
+pub(crate) fn list_keys(metadata: &Dict) -> Result<()> {
+    let mut keys: Vec<_> = metadata.iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    let mut out = output::stdout();
+    for key in keys {
+        writeln!(out, "{key}")?;
+    }
+    Ok(out.flush()?)
+}
+
+async fn print_related(repo: &Repo, rev: &str) -> Result<()> {
+    let (_, commit) = load_commit(repo, rev).await?;
+    let mut out = output::stdout();
+    for (name, checksum) in &commit.related {
+        writeln!(out, "{name} {checksum}")?;
+    }
+    Ok(out.flush()?)
+}
+
+async fn print_sizes(repo: &Repo, rev: &str) -> Result<()> {
+    let (_, commit) = load_commit(repo, rev).await?;
+    let sizes = read_sizes(&commit.metadata)?
+        .ok_or_else(|| Failure::new(format!("No metadata key {SIZES_KEY} in commit")))?;
+    // Old commits do not say of what kind an object is.
+    let names: Vec<_> = sizes
+        .iter()
+        .map(|size| ObjectName::new(size.object_type.unwrap_or(ObjectType::File), size.checksum))
+        .collect();
+    let there = repo.objects().stat(&names).await?;
+    let (mut packed, mut unpacked, mut objects) = ([0_u64; 2], [0_u64; 2], [0_u64; 2]);
+    for (size, there) in sizes.iter().zip(there) {
+        let needed = u64::from(there.is_none());
+        for (sum, factor) in [(0, needed), (1, 1)] {
+            packed[sum] = packed[sum].saturating_add(size.archived_bytes * factor);
+            unpacked[sum] = unpacked[sum].saturating_add(size.unpacked_bytes * factor);
+            objects[sum] += factor;
+        }
+    }
+    let both = |[needed, total]: [u64; 2]| format!("{}/{}", size_text(needed), size_text(total));
+    let mut out = output::stdout();
+    writeln!(out, "Compressed size (needed/total): {}", both(packed))?;
+    writeln!(out, "Unpacked size (needed/total): {}", both(unpacked))?;
+    let [needed, total] = objects;
+    writeln!(out, "Number of objects (needed/total): {needed}/{total}")?;
+    Ok(out.flush()?)
+}
+
+/// Prints a commit; of a full checksum, whatever object has it.
+async fn print_object(repo: &Repo, object: &str, form: Form) -> Result<()> {
+    let checksum = resolve(repo, object).await?;
+    let mut out = output::stdout();
+    for object_type in [ObjectType::Commit, ObjectType::DirMeta, ObjectType::DirTree] {
+        let name = ObjectName::new(object_type, checksum);
+        let Some(bytes) = load_metadata(&**repo.objects(), &name).await? else {
+            continue;
+        };
+        if object_type == ObjectType::Commit {
+            let commit = commit_of(&name, &bytes)?;
+            write_commit(&mut out, &name, &commit, &bytes, form)?;
+        } else {
+            writeln!(out, "{object_type} {checksum}")?;
+            if form != Form::Text {
+                writeln!(out, "{}", variant_text(object_type, &bytes, form)?)?;
+            }
+        }
+        return Ok(out.flush()?);
+    }
+    let (header, bytes) = file_header(repo, checksum).await?;
+    let (kind, detail) = match header.is_symlink() {
+        true => ("symlink", format!("Target: {}", header.symlink_target)),
+        false => ("regular", format!("Size: {bytes}")),
+    };
+    let xattrs = super::xattr_text::xattr_text(&header.xattrs)?;
+    writeln!(out, "Object: {checksum}\nType: file\nFile Type: {kind}")?;
+    writeln!(out, "{detail}\nMode: 0{:04o}", header.mode)?;
+    writeln!(out, "Uid: {}\nGid: {}", header.uid, header.gid)?;
+    writeln!(out, "Extended Attributes: {{ {xattrs} }}")?;
+    Ok(out.flush()?)
+}
+
+async fn file_header(repo: &Repo, checksum: Checksum) -> Result<(FileHeader, u64)> {
+    let name = ObjectName::file(checksum);
+    let body = repo.objects().fetch(&name).await?;
+    let body = body.ok_or_else(|| {
+        let message = format!("Couldn't find file object '{checksum}'");
+        Failure::new(message).context(format_args!("Opening content object {checksum}"))
+    })?;
+    header_of(repo, name, body).await
+}
+
+/// Returns the header of a file, and the length of its content in bytes.
+pub(crate) async fn header_of(
+    repo: &Repo,
+    name: ObjectName,
+    body: Body,
+) -> Result<(FileHeader, u64)> {
+    if let Body::File {
+        header,
+        content_bytes,
+        ..
+    } = body
+    {
+        return Ok((header, content_bytes));
+    }
+    let codec = repo.codec().clone();
+    let pool: &Pool = repo.pool();
+    let read = pool.run(move || {
+        let reader = Incoming::named(name, body).into_content(&*codec)?;
+        Ok((reader.header().clone(), reader.content_bytes()))
+    });
+    Ok(read.await?)
+}
