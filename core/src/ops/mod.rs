@@ -1,7 +1,9 @@
 //! The verbs: what is done to repositories.
 
+pub mod checkout;
 pub mod commit;
 pub mod fsck;
+mod local_file;
 pub mod prune;
 pub mod pull;
 pub mod replicate;
