@@ -25,11 +25,13 @@ use crate::part::{self, Part};
 use crate::remote_url::{self, Credentials, RemoteUrl};
 use crate::tls;
 
-/// How many bytes of one file HTTP/2 may have under way unread.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// How many bytes of one file HTTP/2 may have under way unread. How many files there are at once
+/// is the caller's to choose, and so is how much memory that takes.
+const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 
-/// How many bytes of all files of a connection HTTP/2 may have under way unread.
-const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// How many bytes of all files of a connection HTTP/2 may have under way unread: as many as can be.
+/// A lower limit would let files that wait to be read stop those that are being read.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// How often a busy HTTP/2 connection is asked whether it lives; a dead one would be used again.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
