@@ -1,7 +1,6 @@
 //! Commits: `(a{sv}aya(say)sstayay)`.
 
-use super::framing::{ArrayReader, ArrayWriter, TupleReader, TupleWriter, read_str};
-use super::gvariant::Dict;
+use super::gvariant::{ArrayReader, Dict, Layout, TupleReader, Writer};
 use super::{Checksum, FormatError, Hasher};
 
 const WHAT: &str = "commit";
@@ -34,46 +33,64 @@ impl Commit {
     }
 
     fn parse_members(data: &[u8]) -> Result<Self, FormatError> {
-        let mut tuple = TupleReader::new(WHAT, data);
+        let mut tuple = TupleReader::new(data);
         let metadata = Dict::decode(tuple.variable(8)?)?;
         let parent = match tuple.variable(1)? {
             [] => None,
             bytes => Some(Checksum::from_slice(bytes)?),
         };
-        let related = ArrayReader::new(WHAT, tuple.variable(1)?, 1)?;
+        let related = ArrayReader::new(tuple.variable(1)?, Layout::variable(1))?;
         let related = related.map(|element| {
-            let mut pair = TupleReader::new(WHAT, element?);
-            let name = read_str(WHAT, pair.variable(1)?)?.to_owned();
-            Ok((name, Checksum::from_slice(pair.last(1)?)?))
+            let mut pair = TupleReader::new(element?);
+            let name = pair.str()?.to_owned();
+            let checksum = Checksum::from_slice(pair.last(1)?)?;
+            pair.finish()?;
+            Ok((name, checksum))
         });
-        Ok(Self {
+        let commit = Self {
             metadata,
             parent,
             related: related.collect::<Result<_, FormatError>>()?,
-            subject: read_str(WHAT, tuple.variable(1)?)?.to_owned(),
-            body: read_str(WHAT, tuple.variable(1)?)?.to_owned(),
-            timestamp: u64::from_be_bytes(tuple.fixed(8)?),
+            subject: tuple.str()?.to_owned(),
+            body: tuple.str()?.to_owned(),
+            timestamp: u64::from_be_bytes(tuple.array(8)?),
             tree: Checksum::from_slice(tuple.variable(1)?)?,
             meta: Checksum::from_slice(tuple.last(1)?)?,
-        })
+        };
+        tuple.finish()?;
+        Ok(commit)
     }
 
     /// Writes the commit.
     pub fn to_bytes(&self) -> Vec<u8> {
         let parent: &[u8] = self.parent.as_ref().map_or(&[], |parent| parent.as_bytes());
-        let mut related = ArrayWriter::new(1);
+        let mut writer = Writer::new();
+        let commit = writer.begin(8);
+        writer.put_dict(&self.metadata);
+        writer.mark();
+        writer.put(1, parent);
+        writer.mark();
+        let related = writer.begin(1);
         for (name, checksum) in &self.related {
-            related.push(&TupleWriter::new().string(name).last(checksum.as_bytes(), 1));
+            let pair = writer.begin(1);
+            writer.put_str(name);
+            writer.mark();
+            writer.put(1, checksum.as_bytes());
+            writer.end_tuple(pair);
+            writer.mark();
         }
-        TupleWriter::new()
-            .variable(&self.metadata.encode(), 8)
-            .variable(parent, 1)
-            .variable(&related.end(), 1)
-            .string(&self.subject)
-            .string(&self.body)
-            .fixed(&self.timestamp.to_be_bytes(), 8)
-            .variable(self.tree.as_bytes(), 1)
-            .last(self.meta.as_bytes(), 1)
+        writer.end_array(related);
+        writer.mark();
+        writer.put_str(&self.subject);
+        writer.mark();
+        writer.put_str(&self.body);
+        writer.mark();
+        writer.put(8, &self.timestamp.to_be_bytes());
+        writer.put(1, self.tree.as_bytes());
+        writer.mark();
+        writer.put(1, self.meta.as_bytes());
+        writer.end_tuple(commit);
+        writer.into_bytes()
     }
 
     /// Returns what identifies the tree alone: the same for two commits of one tree.

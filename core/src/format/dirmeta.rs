@@ -1,6 +1,6 @@
 //! Dirmeta: owner, mode and extended attributes of a directory, `(uuua(ayay))`.
 
-use super::framing::{TupleReader, TupleWriter};
+use super::gvariant::{TupleReader, Writer};
 use super::{FormatError, Xattrs};
 
 const WHAT: &str = "dirmeta";
@@ -35,11 +35,12 @@ impl DirMeta {
 
     /// Reads the same shape with any mode: the extended attribute `user.ostreemeta`.
     pub fn parse_any_mode(data: &[u8]) -> Result<Self, FormatError> {
-        let mut tuple = TupleReader::new(WHAT, data);
-        let uid = u32::from_be_bytes(tuple.fixed(4)?);
-        let gid = u32::from_be_bytes(tuple.fixed(4)?);
-        let mode = u32::from_be_bytes(tuple.fixed(4)?);
+        let mut tuple = TupleReader::new(data);
+        let uid = u32::from_be_bytes(tuple.array(4)?);
+        let gid = u32::from_be_bytes(tuple.array(4)?);
+        let mode = u32::from_be_bytes(tuple.array(4)?);
         let xattrs = Xattrs::parse(tuple.last(1)?)?;
+        tuple.finish()?;
         Ok(Self {
             uid,
             gid,
@@ -50,10 +51,13 @@ impl DirMeta {
 
     /// Writes the dirmeta.
     pub fn to_bytes(&self) -> Vec<u8> {
-        TupleWriter::new()
-            .fixed(&self.uid.to_be_bytes(), 4)
-            .fixed(&self.gid.to_be_bytes(), 4)
-            .fixed(&self.mode.to_be_bytes(), 4)
-            .last(&self.xattrs.to_bytes(), 1)
+        let mut writer = Writer::new();
+        let tuple = writer.begin(4);
+        writer.put(4, &self.uid.to_be_bytes());
+        writer.put(4, &self.gid.to_be_bytes());
+        writer.put(4, &self.mode.to_be_bytes());
+        self.xattrs.put(&mut writer);
+        writer.end_tuple(tuple);
+        writer.into_bytes()
     }
 }

@@ -1,6 +1,6 @@
 //! Dirtree: the names and checksums in one directory, `(a(say)a(sayay))`.
 
-use super::framing::{ArrayReader, ArrayWriter, TupleReader, TupleWriter, read_str};
+use super::gvariant::{ArrayReader, Layout, TupleReader, Writer};
 use super::names::check_file_name;
 use super::{Checksum, FormatError};
 
@@ -49,35 +49,54 @@ impl DirTree {
 
     /// Reads a dirtree.
     pub fn parse(data: &[u8]) -> Result<Self, FormatError> {
-        let mut tuple = TupleReader::new(WHAT, data);
-        let files = ArrayReader::new(WHAT, tuple.variable(1)?, 1)?;
-        let dirs = ArrayReader::new(WHAT, tuple.last(1)?, 1)?;
-        let files = files
-            .map(|entry| FileEntry::parse(entry?))
-            .collect::<Result<_, _>>()?;
-        let dirs = dirs
-            .map(|entry| DirEntry::parse(entry?))
-            .collect::<Result<_, _>>()?;
-        let tree = Self { files, dirs };
+        let tree = Self::parse_entries(data).map_err(|e| e.within(WHAT))?;
         tree.check()?;
         Ok(tree)
     }
 
+    fn parse_entries(data: &[u8]) -> Result<Self, FormatError> {
+        let mut tuple = TupleReader::new(data);
+        let files = ArrayReader::new(tuple.variable(1)?, Layout::variable(1))?;
+        let dirs = ArrayReader::new(tuple.last(1)?, Layout::variable(1))?;
+        tuple.finish()?;
+        let files = files.map(|entry| FileEntry::parse(entry?));
+        let dirs = dirs.map(|entry| DirEntry::parse(entry?));
+        Ok(Self {
+            files: files.collect::<Result<_, _>>()?,
+            dirs: dirs.collect::<Result<_, _>>()?,
+        })
+    }
+
     /// Writes the dirtree.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut files = ArrayWriter::new(1);
+        // A checksum, a name of middling length and the offsets.
+        let mut writer = Writer::with_capacity(64 * (self.files.len() + 2 * self.dirs.len()));
+        let tree = writer.begin(1);
+        let files = writer.begin(1);
         for FileEntry { name, file } in &self.files {
-            files.push(&TupleWriter::new().string(name).last(file.as_bytes(), 1));
+            let entry = writer.begin(1);
+            writer.put_str(name);
+            writer.mark();
+            writer.put(1, file.as_bytes());
+            writer.end_tuple(entry);
+            writer.mark();
         }
-        let mut dirs = ArrayWriter::new(1);
+        writer.end_array(files);
+        writer.mark();
+        let dirs = writer.begin(1);
         for DirEntry { name, tree, meta } in &self.dirs {
-            let mut entry = TupleWriter::new();
-            entry.string(name).variable(tree.as_bytes(), 1);
-            dirs.push(&entry.last(meta.as_bytes(), 1));
+            let entry = writer.begin(1);
+            writer.put_str(name);
+            writer.mark();
+            writer.put(1, tree.as_bytes());
+            writer.mark();
+            writer.put(1, meta.as_bytes());
+            writer.end_tuple(entry);
+            writer.mark();
         }
-        TupleWriter::new()
-            .variable(&files.end(), 1)
-            .last(&dirs.end(), 1)
+        writer.end_array(dirs);
+        writer.end_tuple(tree);
+        writer.into_bytes()
     }
 
     /// Returns the files, sorted by name.
@@ -141,19 +160,21 @@ fn truncated(name: &str) -> String {
 
 impl FileEntry {
     fn parse(data: &[u8]) -> Result<Self, FormatError> {
-        let mut tuple = TupleReader::new(WHAT, data);
-        let name = read_str(WHAT, tuple.variable(1)?)?.into();
-        let file = Checksum::from_slice(tuple.last(1)?).map_err(|e| e.within(WHAT))?;
+        let mut tuple = TupleReader::new(data);
+        let name = tuple.str()?.into();
+        let file = Checksum::from_slice(tuple.last(1)?)?;
+        tuple.finish()?;
         Ok(Self { name, file })
     }
 }
 
 impl DirEntry {
     fn parse(data: &[u8]) -> Result<Self, FormatError> {
-        let mut tuple = TupleReader::new(WHAT, data);
-        let name = read_str(WHAT, tuple.variable(1)?)?.into();
-        let tree = Checksum::from_slice(tuple.variable(1)?).map_err(|e| e.within(WHAT))?;
-        let meta = Checksum::from_slice(tuple.last(1)?).map_err(|e| e.within(WHAT))?;
+        let mut tuple = TupleReader::new(data);
+        let name = tuple.str()?.into();
+        let tree = Checksum::from_slice(tuple.variable(1)?)?;
+        let meta = Checksum::from_slice(tuple.last(1)?)?;
+        tuple.finish()?;
         Ok(Self { name, tree, meta })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::framing::{TupleReader, TupleWriter, read_str};
+use super::gvariant::{TupleReader, Writer};
 use super::{FormatError, HEADER_BYTES_MAX, Xattrs};
 use crate::error::{Error, Result, from_read};
 
@@ -34,15 +34,16 @@ impl FileHeader {
 
     /// Reads the header as it is hashed, `(uuuusa(ayay))` without its frame.
     pub fn parse_canonical(data: &[u8]) -> std::result::Result<Self, FormatError> {
-        Self::parse_members(TupleReader::new(WHAT, data))
+        Self::parse_members(TupleReader::new(data)).map_err(|e| e.within(WHAT))
     }
 
     /// Reads the header of a `.filez`, `(tuuuusa(ayay))` without its frame, and the length of the
     /// content, bytes.
     pub fn parse_filez(data: &[u8]) -> std::result::Result<(Self, u64), FormatError> {
-        let mut tuple = TupleReader::new(WHAT, data);
-        let content_bytes = u64::from_be_bytes(tuple.fixed(8)?);
-        let header = Self::parse_members(tuple)?;
+        let mut tuple = TupleReader::new(data);
+        let size = tuple.array(8).map_err(|e| e.within(WHAT))?;
+        let content_bytes = u64::from_be_bytes(size);
+        let header = Self::parse_members(tuple).map_err(|e| e.within(WHAT))?;
         if header.is_symlink() && content_bytes != 0 {
             return Err(FormatError::new(WHAT, "a symbolic link announces content"));
         }
@@ -50,12 +51,13 @@ impl FileHeader {
     }
 
     fn parse_members(mut tuple: TupleReader<'_>) -> std::result::Result<Self, FormatError> {
-        let uid = u32::from_be_bytes(tuple.fixed(4)?);
-        let gid = u32::from_be_bytes(tuple.fixed(4)?);
-        let mode = u32::from_be_bytes(tuple.fixed(4)?);
-        let rdev = u32::from_be_bytes(tuple.fixed(4)?);
-        let symlink_target = read_str(WHAT, tuple.variable(1)?)?.into();
-        let xattrs = Xattrs::parse(tuple.last(1)?).map_err(|e| e.within(WHAT))?;
+        let uid = u32::from_be_bytes(tuple.array(4)?);
+        let gid = u32::from_be_bytes(tuple.array(4)?);
+        let mode = u32::from_be_bytes(tuple.array(4)?);
+        let rdev = u32::from_be_bytes(tuple.array(4)?);
+        let symlink_target = tuple.str()?.into();
+        let xattrs = Xattrs::parse(tuple.last(1)?)?;
+        tuple.finish()?;
         let header = Self {
             uid,
             gid,
@@ -83,25 +85,31 @@ impl FileHeader {
 
     /// Writes the header as it is hashed: framed, and followed by the content.
     pub fn to_canonical(&self) -> Vec<u8> {
-        frame_header(&self.write_members(TupleWriter::new()))
+        let mut writer = Writer::new();
+        let tuple = writer.begin(4);
+        self.put_members(&mut writer);
+        writer.end_tuple(tuple);
+        frame_header(&writer.into_bytes())
     }
 
     /// Writes the header of a `.filez` with `content_bytes` of content: framed, and followed by the
     /// content as raw deflate.
     pub fn to_filez(&self, content_bytes: u64) -> Vec<u8> {
-        let mut tuple = TupleWriter::new();
-        tuple.fixed(&content_bytes.to_be_bytes(), 8);
-        frame_header(&self.write_members(tuple))
+        let mut writer = Writer::new();
+        let tuple = writer.begin(8);
+        writer.put(8, &content_bytes.to_be_bytes());
+        self.put_members(&mut writer);
+        writer.end_tuple(tuple);
+        frame_header(&writer.into_bytes())
     }
 
-    fn write_members(&self, mut tuple: TupleWriter) -> Vec<u8> {
-        tuple
-            .fixed(&self.uid.to_be_bytes(), 4)
-            .fixed(&self.gid.to_be_bytes(), 4)
-            .fixed(&self.mode.to_be_bytes(), 4)
-            .fixed(&0_u32.to_be_bytes(), 4)
-            .string(&self.symlink_target)
-            .last(&self.xattrs.to_bytes(), 1)
+    fn put_members(&self, writer: &mut Writer) {
+        for number in [self.uid, self.gid, self.mode, 0] {
+            writer.put(4, &number.to_be_bytes());
+        }
+        writer.put_str(&self.symlink_target);
+        writer.mark();
+        self.xattrs.put(writer);
     }
 }
 

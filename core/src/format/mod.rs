@@ -6,7 +6,6 @@ mod dirmeta;
 mod dirtree;
 mod error;
 mod file_header;
-mod framing;
 pub mod gvariant;
 pub mod keyfile;
 mod names;

@@ -1,8 +1,7 @@
 //! The summary of a repository: its refs, and what clients should know first,
 //! `(a(s(taya{sv}))a{sv})`.
 
-use super::framing::{ArrayReader, ArrayWriter, TupleReader, TupleWriter, read_str};
-use super::gvariant::Dict;
+use super::gvariant::{ArrayReader, Dict, Layout, TupleReader, Writer};
 use super::{Checksum, FormatError};
 
 const WHAT: &str = "summary";
@@ -36,17 +35,22 @@ impl Summary {
     }
 
     fn parse_members(data: &[u8]) -> Result<Self, FormatError> {
-        let mut tuple = TupleReader::new(WHAT, data);
+        let mut tuple = TupleReader::new(data);
         let refs = parse_refs(tuple.variable(8)?)?;
         let metadata = Dict::decode(tuple.last(8)?)?;
+        tuple.finish()?;
         Ok(Self { refs, metadata })
     }
 
     /// Writes the summary.
     pub fn to_bytes(&self) -> Vec<u8> {
-        TupleWriter::new()
-            .variable(&write_refs(&self.refs), 8)
-            .last(&self.metadata.encode(), 8)
+        let mut writer = Writer::new();
+        let summary = writer.begin(8);
+        put_refs(&mut writer, &self.refs);
+        writer.mark();
+        writer.put_dict(&self.metadata);
+        writer.end_tuple(summary);
+        writer.into_bytes()
     }
 
     /// Returns the ref called `name`.
@@ -57,30 +61,40 @@ impl Summary {
 
 /// Reads the refs of a summary, or of one collection in its collection map: `a(s(taya{sv}))`.
 pub(crate) fn parse_refs(data: &[u8]) -> Result<Vec<SummaryRef>, FormatError> {
-    ArrayReader::new(WHAT, data, 8)?
-        .map(|element| {
-            let mut pair = TupleReader::new(WHAT, element?);
-            let name = read_str(WHAT, pair.variable(1)?)?.to_owned();
-            let mut value = TupleReader::new(WHAT, pair.last(8)?);
-            Ok(SummaryRef {
-                name,
-                commit_bytes: u64::from_le_bytes(value.fixed(8)?),
-                commit: Checksum::from_slice(value.variable(1)?)?,
-                metadata: Dict::decode(value.last(8)?)?,
-            })
-        })
+    let entry = |element: Result<&[u8], FormatError>| {
+        let mut pair = TupleReader::new(element?);
+        let name = pair.str()?.to_owned();
+        let mut value = TupleReader::new(pair.last(8)?);
+        pair.finish()?;
+        let entry = SummaryRef {
+            name,
+            commit_bytes: value.u64()?,
+            commit: Checksum::from_slice(value.variable(1)?)?,
+            metadata: Dict::decode(value.last(8)?)?,
+        };
+        value.finish()?;
+        Ok(entry)
+    };
+    ArrayReader::new(data, Layout::variable(8))?
+        .map(entry)
         .collect()
 }
 
-/// Writes `a(s(taya{sv}))`.
-pub(crate) fn write_refs(refs: &[SummaryRef]) -> Vec<u8> {
-    let mut array = ArrayWriter::new(8);
+/// Writes `a(s(taya{sv}))`, a child of something else.
+pub(crate) fn put_refs(writer: &mut Writer, refs: &[SummaryRef]) {
+    let array = writer.begin(8);
     for entry in refs {
-        let value = TupleWriter::new()
-            .fixed(&entry.commit_bytes.to_le_bytes(), 8)
-            .variable(entry.commit.as_bytes(), 1)
-            .last(&entry.metadata.encode(), 8);
-        array.push(&TupleWriter::new().string(&entry.name).last(&value, 8));
+        let pair = writer.begin(8);
+        writer.put_str(&entry.name);
+        writer.mark();
+        let value = writer.begin(8);
+        writer.put_u64(entry.commit_bytes);
+        writer.put(1, entry.commit.as_bytes());
+        writer.mark();
+        writer.put_dict(&entry.metadata);
+        writer.end_tuple(value);
+        writer.end_tuple(pair);
+        writer.mark();
     }
-    array.end()
+    writer.end_array(array);
 }

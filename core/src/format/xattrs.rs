@@ -1,7 +1,7 @@
 //! Extended attributes, as they stand in dirmeta, file headers and `.file-xattrs`: `a(ayay)`.
 
 use super::FormatError;
-use super::framing::{ArrayReader, ArrayWriter, TupleReader, TupleWriter};
+use super::gvariant::{ArrayReader, Layout, TupleReader, Writer};
 
 const WHAT: &str = "extended attributes";
 
@@ -20,35 +20,52 @@ impl Xattrs {
 
     /// Reads `a(ayay)`. Names must end in NUL, have no other, and appear once.
     pub fn parse(data: &[u8]) -> Result<Self, FormatError> {
-        let elements = ArrayReader::new(WHAT, data, 1)?;
-        let mut attributes: Vec<(Vec<u8>, Vec<u8>)> = Vec::with_capacity(elements.len().min(64));
+        let this = Self::parse_pairs(data).map_err(|e| e.within(WHAT))?;
+        let mut names: Vec<_> = this.0.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(FormatError::new(WHAT, "a name appears twice"));
+        }
+        Ok(this)
+    }
+
+    fn parse_pairs(data: &[u8]) -> Result<Self, FormatError> {
+        let elements = ArrayReader::new(data, Layout::variable(1))?;
+        let mut attributes = Vec::with_capacity(elements.remaining().min(64));
         for element in elements {
-            let mut pair = TupleReader::new(WHAT, element?);
+            let mut pair = TupleReader::new(element?);
             let name = pair.variable(1)?.strip_suffix(b"\0");
             let name = name.filter(|n| !n.is_empty() && !n.contains(&0));
             let name = name.ok_or_else(|| {
                 FormatError::new(WHAT, "a name is empty or does not end in one NUL byte")
             })?;
             let value = pair.last(1)?;
+            pair.finish()?;
             attributes.push((name.to_vec(), value.to_vec()));
-        }
-        let mut names: Vec<_> = attributes.iter().map(|(name, _)| name).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(FormatError::new(WHAT, "a name appears twice"));
         }
         Ok(Self(attributes))
     }
 
     /// Writes `a(ayay)`.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut array = ArrayWriter::new(1);
+        let mut writer = Writer::new();
+        self.put(&mut writer);
+        writer.into_bytes()
+    }
+
+    /// Writes them as a child of something else.
+    pub(super) fn put(&self, writer: &mut Writer) {
+        let array = writer.begin(1);
         for (name, value) in &self.0 {
-            let mut name = name.clone();
-            name.push(0);
-            array.push(&TupleWriter::new().variable(&name, 1).last(value, 1));
+            let pair = writer.begin(1);
+            writer.put(1, name);
+            writer.put(1, b"\0");
+            writer.mark();
+            writer.put(1, value);
+            writer.end_tuple(pair);
+            writer.mark();
         }
-        array.end()
+        writer.end_array(array);
     }
 
     /// Returns the pairs of name and value.

@@ -205,6 +205,11 @@ impl<'a> TupleReader<'a> {
         self.take(start, self.limit)
     }
 
+    /// Returns the next member, `N` bytes of a fixed size: a number that is not little-endian.
+    pub fn array<const N: usize>(&mut self, align: usize) -> Result<[u8; N], FormatError> {
+        self.fixed(align, N).and_then(array)
+    }
+
     /// Returns the next member, a `u` or `i`.
     pub fn u32(&mut self) -> Result<u32, FormatError> {
         self.fixed(4, 4).and_then(read_u32)
