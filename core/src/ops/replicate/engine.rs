@@ -25,7 +25,7 @@ const GROUP_OBJECTS_MAX: usize = 64;
 /// How many bytes are gathered before they are stored.
 const GROUP_BYTES_MAX: u64 = 1024 * 1024;
 /// How many gathered bytes stop further fetching until some are stored.
-const BACKLOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const BACKLOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Engine<'a> {

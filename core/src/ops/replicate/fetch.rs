@@ -17,10 +17,10 @@ use crate::store::{
 use crate::transport::{FetchOptions, FetchedFile, RemotePath, Resume, Validator};
 
 /// A file up to this length is held in memory; a longer one goes through the scratch place.
-const IN_MEMORY_BYTES_MAX: u64 = 256 * 1024;
+const IN_MEMORY_BYTES_MAX: u64 = 128 * 1024;
 
 /// How much is gathered before it is appended to a scratch file: what an interruption can cost.
-const APPEND_BYTES: usize = 256 * 1024;
+const APPEND_BYTES: usize = 128 * 1024;
 
 /// Everything a fetch needs to know of the replication that it belongs to.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ pub struct ReplicateOptions {
     pub limits: Limits,
     /// How often, and how patiently, a failed request is tried again.
     pub retry: Retry,
-    /// The most requests under way at once.
+    /// The most requests under way at once. Each may hold some hundred KiB in memory.
     pub requests_max: usize,
     /// How durability is bought.
     pub durability: Durability,
@@ -41,7 +41,7 @@ impl Default for ReplicateOptions {
             files: FilePolicy::Any,
             limits: Limits::default(),
             retry: Retry::default(),
-            requests_max: 64,
+            requests_max: 24,
             durability: Durability::Configured,
             gate: None,
             progress: Progress::default(),
