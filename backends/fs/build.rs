@@ -2,7 +2,7 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(has_ostree, is_root)");
+    println!("cargo::rustc-check-cfg=cfg(has_ostree, has_strace, is_root)");
     let runs = |command: &str, argument: &str| {
         std::process::Command::new(command)
             .arg(argument)
@@ -11,6 +11,9 @@ fn main() {
     };
     if runs("ostree", "--version").is_some_and(|output| output.status.success()) {
         println!("cargo::rustc-cfg=has_ostree");
+    }
+    if runs("strace", "-V").is_some_and(|output| output.status.success()) {
+        println!("cargo::rustc-cfg=has_strace");
     }
     if runs("id", "-u").is_some_and(|output| output.stdout == b"0\n") {
         println!("cargo::rustc-cfg=is_root");
