@@ -1,6 +1,7 @@
 //! Refs: files that hold a checksum, and symbolic links that are aliases.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use treeferry_core::error::{Error, Result, Subject};
@@ -82,7 +83,11 @@ impl FsRepo {
                 Ok(Some(RefValue::Alias(target)))
             }
             FileType::RegularFile => {
-                let bytes = sys::read_file(self.dir(), &path, REF_BYTES_MAX).map_err(about)?;
+                let too_long = sys::length(&stat) > REF_BYTES_MAX;
+                let bytes = match too_long {
+                    true => Some(Bytes::new()),
+                    false => sys::read_file(self.dir(), &path, REF_BYTES_MAX).map_err(about)?,
+                };
                 let Some(bytes) = bytes else {
                     return Ok(None);
                 };

@@ -50,7 +50,9 @@ pub(crate) enum SyncEach {
 pub(crate) struct Writer<'a> {
     context: &'a WriteContext,
     mode: FsMode,
+    /// Allocated once for all objects; `filled` bytes of it are of the current one.
     buffer: Vec<u8>,
+    filled: usize,
 }
 
 impl<'a> Writer<'a> {
@@ -59,6 +61,7 @@ impl<'a> Writer<'a> {
             context,
             mode: context.repo.mode(),
             buffer: Vec::new(),
+            filled: 0,
         }
     }
 
@@ -112,10 +115,7 @@ impl<'a> Writer<'a> {
             if let Some(present) = self.present(&name, None, content_bytes)? {
                 return Ok(present);
             }
-            let buffer = std::mem::take(&mut self.buffer);
-            let pending = self.write_whole(&buffer);
-            self.buffer = buffer;
-            let pending = pending?;
+            let pending = self.write_filled()?;
             store_file::set_mode(pending.file()?, 0o644)?;
             let stored = reader.stored_bytes();
             return self.finish(pending, name, content_bytes, stored);
@@ -167,10 +167,7 @@ impl<'a> Writer<'a> {
             target.push(0);
             self.write_whole(&target)?
         } else {
-            let buffer = std::mem::take(&mut self.buffer);
-            let pending = self.write_whole(&buffer);
-            self.buffer = buffer;
-            pending?
+            self.write_filled()?
         };
         self.finish_content(pending, &reader)
     }
@@ -254,18 +251,21 @@ impl<'a> Writer<'a> {
     /// Reads into the buffer until it is full or the source, verified, has ended.
     fn fill(&mut self, reader: &mut dyn Read) -> Result<bool> {
         self.buffer.resize(WHOLE_BYTES_MAX, 0);
-        let mut filled = 0;
-        while filled < self.buffer.len() {
+        self.filled = 0;
+        while self.filled < self.buffer.len() {
             let n = reader
-                .read(&mut self.buffer[filled..])
+                .read(&mut self.buffer[self.filled..])
                 .map_err(|e| from_read("cannot be read", e))?;
             if n == 0 {
-                self.buffer.truncate(filled);
                 return Ok(true);
             }
-            filled += n;
+            self.filled += n;
         }
         Ok(false)
+    }
+
+    fn write_filled(&self) -> Result<Pending<'a>> {
+        self.write_whole(&self.buffer[..self.filled])
     }
 
     fn write_whole(&self, bytes: &[u8]) -> Result<Pending<'a>> {
@@ -291,7 +291,7 @@ impl<'a> Writer<'a> {
 
     fn copy_rest(&mut self, reader: &mut dyn Read, pending: &Pending<'_>) -> Result<()> {
         let mut file = pending.file()?;
-        let mut filled = self.buffer.len();
+        let mut filled = self.filled;
         while filled > 0 {
             file.write_all(&self.buffer[..filled])
                 .map_err(|e| Error::io("cannot be written", e))?;

@@ -54,7 +54,10 @@ async fn a_prune_of_c_waits_for_our_batch() {
     // Closing another descriptor of the lock file must not release the lock.
     drop(std::fs::File::open(dir.path().join(".lock")).unwrap());
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(prune.try_wait().unwrap().is_none(), "an unrelated close released the lock");
+    assert!(
+        prune.try_wait().unwrap().is_none(),
+        "an unrelated close released the lock"
+    );
     batch.commit().await.unwrap();
     assert!(prune.wait().unwrap().success());
 }
@@ -83,7 +86,10 @@ async fn our_exclusive_lock_waits_for_a_commit_of_c() {
     let error = impatient.lock(LockKind::Exclusive).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains("lock-timeout-secs"), "{error}");
-    assert!(impatient.lock(LockKind::Shared).await.is_ok(), "writers share it");
+    assert!(
+        impatient.lock(LockKind::Shared).await.is_ok(),
+        "writers share it"
+    );
     commit.kill().unwrap();
     commit.wait().unwrap();
     repo.lock(LockKind::Exclusive).await.unwrap();
@@ -138,9 +144,22 @@ fn staging_dirs(repo: &Path) -> Vec<String> {
 fn kill_c_commit(repo: &Path, tree: &Path) {
     let log = repo.join("strace.log");
     let status = Command::new("strace")
-        .args(["-f", "-qq", "-o", log.to_str().unwrap(), "-e", "trace=syncfs"])
+        .args([
+            "-f",
+            "-qq",
+            "-o",
+            log.to_str().unwrap(),
+            "-e",
+            "trace=syncfs",
+        ])
         .args(["-e", "inject=syncfs:signal=SIGKILL:when=1"])
-        .args(["ostree", "commit", &format!("--repo={}", repo.display()), "-b", "x"])
+        .args([
+            "ostree",
+            "commit",
+            &format!("--repo={}", repo.display()),
+            "-b",
+            "x",
+        ])
         .arg(tree)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -168,7 +187,10 @@ async fn what_a_killed_commit_of_c_left_is_taken_up_if_it_is_whole() {
     let mut names = all_objects(&whole).await;
     names.retain(|name| name.object_type != ObjectType::Commit);
     // One of them is torn.
-    let torn = names.iter().find(|name| name.object_type == ObjectType::DirTree).unwrap();
+    let torn = names
+        .iter()
+        .find(|name| name.object_type == ObjectType::DirTree)
+        .unwrap();
     let staged = left.iter().find(|name| !name.ends_with("-lock")).unwrap();
     let layout = treeferry_core::format::ContentLayout::Bare;
     let torn_path = path.join("tmp").join(staged).join(torn.loose_path(layout));
@@ -180,7 +202,11 @@ async fn what_a_killed_commit_of_c_left_is_taken_up_if_it_is_whole() {
         assert_eq!(found.is_some(), name != torn, "{name}");
     }
     let body = whole.fetch(torn).await.unwrap().unwrap();
-    let put = batch.put(vec![Incoming::named(*torn, body)]).await.remove(0).unwrap();
+    let put = batch
+        .put(vec![Incoming::named(*torn, body)])
+        .await
+        .remove(0)
+        .unwrap();
     assert_eq!(put.stored, Stored::New);
     batch.commit().await.unwrap();
     let mut found = all_objects(&repo).await;
