@@ -41,14 +41,20 @@ struct Global {
 enum Verb {
     /// Concatenate contents of files
     Cat(verbs::cat::Args),
+    /// Commit a new revision
+    Commit(Box<verbs::commit::Args>),
     /// Change repo configuration settings
     Config(verbs::config::Args),
+    /// Check the repository for consistency
+    Fsck(verbs::fsck::Args),
     /// Initialize a new empty repository
     Init(verbs::init::Args),
     /// Show log starting at commit or ref
     Log(verbs::log::Args),
     /// List file paths
     Ls(verbs::ls::Args),
+    /// Search for unreachable objects
+    Prune(verbs::prune::Args),
     /// Download data from remote repository
     Pull(Box<verbs::pull::Args>),
     /// Copy data from SRC_REPO
@@ -61,6 +67,8 @@ enum Verb {
     Reset(verbs::reset::Args),
     /// Output the target of a rev
     RevParse(verbs::rev_parse::Args),
+    /// Serve a repository over HTTP
+    Serve(verbs::serve::Args),
     /// Output a metadata object
     Show(verbs::show::Args),
     #[command(external_subcommand)]
@@ -136,16 +144,20 @@ fn dispatch(app: App, name: Name) -> Result<()> {
     };
     match verb {
         Verb::Cat(args) => session.wait(verbs::cat::run(args, &session)),
+        Verb::Commit(args) => session.wait(verbs::commit::run(*args, &session)),
         Verb::Config(args) => session.wait(verbs::config::run(args, &session)),
+        Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
         Verb::Log(args) => session.wait(verbs::log::run(args, &session)),
         Verb::Ls(args) => session.wait(verbs::ls::run(args, &session)),
+        Verb::Prune(args) => session.wait(verbs::prune::run(args, &session)),
         Verb::Pull(args) => session.wait(verbs::pull::run(*args, &session)),
         Verb::PullLocal(args) => session.wait(verbs::pull_local::run(args, &session)),
         Verb::Refs(args) => session.wait(verbs::refs::run(args, &session)),
         Verb::Remote(args) => verbs::remote::run(args, &session),
         Verb::Reset(args) => session.wait(verbs::reset::run(args, &session)),
         Verb::RevParse(args) => session.wait(verbs::rev_parse::run(args, &session)),
+        Verb::Serve(args) => session.wait(verbs::serve::run(args, &session)),
         Verb::Show(args) => session.wait(verbs::show::run(args, &session)),
         Verb::Other(args) => verbs::extension::run(&args, &session),
     }

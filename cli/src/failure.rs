@@ -51,15 +51,16 @@ impl fmt::Display for Failure {
 
 /// Writes an error and what caused it, without repeating what the outer one says already.
 fn write_chain(f: &mut fmt::Formatter<'_>, error: &dyn StdError) -> fmt::Result {
-    let mut said = error.to_string();
+    let mut said = without_number(&error.to_string()).to_owned();
     f.write_str(&said)?;
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !said.ends_with(&text) {
+        let text = without_number(&text);
+        if !said.ends_with(text) {
             write!(f, ": {text}")?;
         }
-        said = text;
+        said = text.to_owned();
         cause = error.source();
     }
     Ok(())
@@ -89,5 +90,28 @@ impl From<io::Error> for Failure {
 
 /// Says of a file or directory of this machine what went wrong with it.
 pub(crate) fn io_failure(path: impl AsRef<std::path::Path>, error: &io::Error) -> Failure {
-    Failure::Message(format!("{}: {error}", path.as_ref().display()))
+    let (path, error) = (path.as_ref().display(), error.to_string());
+    Failure::Message(format!("{path}: {}", without_number(&error)))
+}
+
+/// Returns the text of a system's error without its number, ` (os error 2)`.
+fn without_number(text: &str) -> &str {
+    match text.rsplit_once(" (os error ") {
+        Some((text, number)) if number.ends_with(')') => text,
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_causes_is_one_line_that_says_nothing_twice() {
+        let error = io::Error::from_raw_os_error(2);
+        let error = treeferry_core::Error::io("cannot be opened", error);
+        let failure = Failure::from(error.context("core.parent")).context("opening repo");
+        let text = "opening repo: core.parent: cannot be opened: No such file or directory";
+        assert_eq!(failure.to_string(), text);
+    }
 }

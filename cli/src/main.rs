@@ -2,6 +2,7 @@
 
 mod app;
 mod dates;
+mod editor;
 mod failure;
 mod file_text;
 mod output;

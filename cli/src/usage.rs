@@ -76,6 +76,9 @@ pub(crate) fn failure(error: &clap::Error, name: Name) -> Failure {
         ErrorKind::UnknownArgument if option.starts_with('-') => format!("Unknown option {option}"),
         ErrorKind::UnknownArgument => "Too many arguments given".to_owned(),
         ErrorKind::InvalidValue if value.is_empty() => format!("Missing argument for {option}"),
+        ErrorKind::ValueValidation if name == Name::Ostree => {
+            format!("Cannot parse integer value “{value}” for {option}")
+        }
         ErrorKind::ValueValidation => format!("Cannot parse value “{value}” for {option}"),
         _ => first_line(error),
     };

@@ -1,0 +1,278 @@
+//! `fsck`: checks a repository.
+
+use std::io::Write;
+
+use treeferry_core::format::{CollectionId, ObjectType};
+use treeferry_core::ops::fsck::{
+    Finding, FsckBindings, FsckExtent, FsckOptions, FsckRepair, FsckReport, FsckTombstones,
+    Problem, Unbound, fsck,
+};
+use treeferry_core::store::RefName;
+
+use crate::failure::{Failure, Result};
+use crate::session::{Name, Session};
+use crate::{output, progress};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Add tombstones for missing commits
+    #[arg(long)]
+    add_tombstones: bool,
+    /// Only print error messages
+    #[arg(short, long)]
+    quiet: bool,
+    /// Don't stop on first error
+    #[arg(short, long)]
+    all: bool,
+    /// Remove corrupted objects
+    #[arg(long)]
+    delete: bool,
+    /// Verify ref bindings
+    #[arg(long)]
+    verify_bindings: bool,
+    /// Verify back-references (implies --verify-bindings)
+    #[arg(long)]
+    verify_back_refs: bool,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let repo = session.open().await?;
+    let mut options = FsckOptions::default();
+    // Deleting goes on after each object that it deletes.
+    if args.all || args.delete {
+        options.extent = FsckExtent::All;
+    }
+    options.repair = match args.delete {
+        true => FsckRepair::DeleteDamaged,
+        false => FsckRepair::MarkPartial,
+    };
+    options.bindings = match (args.verify_back_refs, args.verify_bindings) {
+        (true, _) => FsckBindings::VerifyBackRefs,
+        (false, true) => FsckBindings::Verify,
+        (false, false) => FsckBindings::Ignore,
+    };
+    if args.add_tombstones {
+        options.tombstones = FsckTombstones::Add;
+    }
+    if !args.quiet {
+        output::line("Validating refs...")?;
+    }
+    let mut quiet = session.clone();
+    quiet.quiet |= args.quiet;
+    let (reporter, drawing) = progress::draw(&quiet);
+    options.progress = reporter;
+    let report = fsck(&repo, &options).await;
+    drawing.clear();
+    let report = report?;
+    if !args.quiet {
+        print_stages(&report)?;
+    }
+    let collection = repo.collection_id().await?;
+    let told = Told {
+        name: session.name,
+        collection,
+        goes_on: args.all || args.delete,
+    };
+    told.tell(&report)?;
+    if session.name == Name::Ostree || !args.quiet {
+        let whole = report.commits - report.commits_partial;
+        output::line(format!(
+            "object fsck of {whole} commits completed successfully - no errors found."
+        ))?;
+    }
+    Ok(())
+}
+
+/// Where a check stopped: what is wrong with refs is found before commits are read, and so on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Refs,
+    Mirrors,
+    Commits,
+    Objects,
+}
+
+fn stage_of(finding: &Finding) -> Stage {
+    match (&finding.reference, &finding.object) {
+        (Some(RefName::Mirror(..)), _) => Stage::Mirrors,
+        (Some(_), _) => Stage::Refs,
+        (None, Some(name)) if name.object_type == ObjectType::Commit => Stage::Commits,
+        _ => Stage::Objects,
+    }
+}
+
+fn print_stages(report: &FsckReport) -> Result<()> {
+    let last = report.findings.iter().map(stage_of).max();
+    let last = match last {
+        Some(stage) if report.content_objects + report.metadata_objects == 0 => stage,
+        _ => Stage::Objects,
+    };
+    let mut out = output::stdout();
+    if last >= Stage::Mirrors {
+        writeln!(out, "Validating refs in collections...")?;
+    }
+    if last >= Stage::Commits {
+        writeln!(out, "Enumerating commits...")?;
+    }
+    if last >= Stage::Objects {
+        let whole = report.commits - report.commits_partial;
+        writeln!(
+            out,
+            "Verifying content integrity of {whole} commit objects..."
+        )?;
+        let objects = whole + report.metadata_objects + report.content_objects;
+        if objects > 0 {
+            writeln!(out, "fsck objects ({objects}/{objects}) 100%")?;
+        }
+    }
+    for commit in &report.tombstones {
+        writeln!(out, "Adding tombstone for commit {commit}")?;
+    }
+    if report.commits_partial > 0 {
+        writeln!(
+            out,
+            "{} partial commits not verified",
+            report.commits_partial
+        )?;
+    }
+    Ok(out.flush()?)
+}
+
+/// How findings are told.
+struct Told {
+    name: Name,
+    collection: Option<CollectionId>,
+    goes_on: bool,
+}
+
+impl Told {
+    /// Prints what was found, and fails if anything is wrong.
+    fn tell(&self, report: &FsckReport) -> Result<()> {
+        let mut err = std::io::stderr().lock();
+        let mut fatal = None;
+        for finding in &report.findings {
+            let text = self.text(finding);
+            // What is merely missing never stops a check; the first that does is the error.
+            let stops = !self.goes_on && !matches!(finding.problem, Problem::Missing);
+            match stops && fatal.is_none() {
+                true => fatal = Some(text),
+                false => writeln!(err, "{text}")?,
+            }
+        }
+        for commit in &report.marked_partial {
+            writeln!(err, "Marking commit as partial: {commit}")?;
+        }
+        if let Some(text) = fatal {
+            return Err(Failure::new(text));
+        }
+        if !report.findings.is_empty() {
+            return Err(Failure::new("Repository corruption encountered"));
+        }
+        match report.commits_damaged_before {
+            0 => Ok(()),
+            damaged => Err(Failure::new(format!(
+                "{damaged} partial commits from fsck-detected corruption"
+            ))),
+        }
+    }
+
+    fn text(&self, finding: &Finding) -> String {
+        match self.name {
+            Name::Treeferry => finding.to_string(),
+            Name::Ostree => self.text_as_ostree(finding),
+        }
+    }
+
+    /// Returns a finding in the words that scripts look for.
+    fn text_as_ostree(&self, finding: &Finding) -> String {
+        let commits: Vec<_> = finding.commits.iter().map(ToString::to_string).collect();
+        let commits = commits.join(", ");
+        match (&finding.problem, &finding.object, &finding.reference) {
+            (Problem::Missing, Some(object), _) if commits.is_empty() => {
+                format!("Object missing: {object}")
+            }
+            (Problem::Missing, Some(object), _) => {
+                format!("Object missing in commits {commits}: {object}")
+            }
+            (Problem::Damaged(_), Some(object), _) => {
+                let (kind, checksum) = (object.object_type, object.checksum);
+                let what = match kind {
+                    ObjectType::File => format!("content object {checksum}"),
+                    _ => object.to_string(),
+                };
+                let within = match commits.is_empty() || kind == ObjectType::Commit {
+                    true => String::new(),
+                    false => format!("In commits {commits}: "),
+                };
+                let detail = damage_text(finding);
+                format!(
+                    "{within}fsck {what}: Corrupted {kind} object; \
+                     checksum expected='{checksum}': {detail}"
+                )
+            }
+            (Problem::NoCommit, _, Some(name)) => {
+                let name = name.branch();
+                format!("Loading commit for ref {name}: No such metadata object {commits}.commit")
+            }
+            (Problem::Unbound(unbound), object, reference) => {
+                let commit = object.map_or(commits, |object| object.checksum.to_string());
+                self.unbound_text(unbound, &commit, reference.as_ref())
+            }
+            _ => finding.to_string(),
+        }
+    }
+
+    fn unbound_text(&self, unbound: &Unbound, commit: &str, name: Option<&RefName>) -> String {
+        let wanted = name.map(|name| name.branch().to_string());
+        let wanted = wanted.unwrap_or_default();
+        match unbound {
+            Unbound::OtherRefs(refs) => {
+                let quoted: Vec<_> = refs.iter().map(|name| format!("‘{name}’")).collect();
+                let refs = quoted.join(", ");
+                format!(
+                    "Commit {commit}: Commit has no requested ref ‘{wanted}’ \
+                     in ref binding metadata ({refs})"
+                )
+            }
+            Unbound::OtherCollection(id) => {
+                let of_ref = match name {
+                    Some(RefName::Mirror(id, _)) => Some(id),
+                    _ => self.collection.as_ref(),
+                };
+                let of_ref = of_ref.map(ToString::to_string).unwrap_or_default();
+                format!(
+                    "Commit {commit}: Commit has collection ID ‘{id}’ in collection binding \
+                     metadata, while the remote it came from has collection ID ‘{of_ref}’"
+                )
+            }
+            Unbound::NoSuchRef(name) => match &self.collection {
+                Some(id) => format!(
+                    "Collection–ref ({id}, {name}) in bindings for commit {commit} does not exist"
+                ),
+                None => format!("Ref ‘{name}’ in bindings for commit {commit} does not exist"),
+            },
+            Unbound::RefElsewhere(name, _) => format!(
+                "Ref ‘{name}’ in bindings for commit {commit} does not resolve to that commit"
+            ),
+            other => format!("Commit {commit}: {other}"),
+        }
+    }
+}
+
+/// Returns what is wrong with a damaged object, without naming it again.
+fn damage_text(finding: &Finding) -> String {
+    let Problem::Damaged(error) = &finding.problem else {
+        return String::new();
+    };
+    let mut text = error.to_string();
+    if let Some(subject) = error.subject() {
+        let prefix = format!("{subject}: ");
+        text = text.strip_prefix(&prefix).unwrap_or(&text).to_owned();
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}

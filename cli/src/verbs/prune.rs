@@ -1,0 +1,115 @@
+//! `prune`: deletes what nothing needs any more.
+
+use treeferry_core::format::Refspec;
+use treeferry_core::ops::prune::{PruneAction, PruneOptions, PruneRoots, prune};
+use treeferry_core::repo::{Depth, ReachScope};
+use treeferry_core::store::RefName;
+
+use super::size_text::size_text;
+use crate::failure::{Failure, Result};
+use crate::session::{Session, resolve};
+use crate::{dates, output};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only display unreachable objects; don't delete
+    #[arg(long)]
+    no_prune: bool,
+    /// Only compute reachability via refs
+    #[arg(long)]
+    refs_only: bool,
+    /// Only traverse DEPTH parents for each commit (default: -1=infinite)
+    #[arg(long, value_name = "DEPTH")]
+    depth: Option<i32>,
+    /// Specify a commit to delete
+    #[arg(long, value_name = "COMMIT")]
+    delete_commit: Option<String>,
+    /// Prune all commits older than the specified date
+    #[arg(long, value_name = "DATE")]
+    keep_younger_than: Option<String>,
+    /// Change the behavior of delete-commit to prune only static deltas
+    #[arg(long)]
+    static_deltas_only: bool,
+    /// Additionally retain BRANCH=DEPTH commits
+    #[arg(long, value_name = "BRANCH=DEPTH")]
+    retain_branch_depth: Vec<String>,
+    /// Only prune BRANCH (may be specified multiple times)
+    #[arg(long, value_name = "BRANCH")]
+    only_branch: Vec<String>,
+    /// Only traverse and delete commit objects
+    #[arg(long)]
+    commit_only: bool,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    if args.static_deltas_only {
+        return Err(Failure::new(match args.delete_commit {
+            None => "--static-deltas-only requires --delete-commit",
+            Some(_) => "--static-deltas-only: static deltas are not supported yet",
+        }));
+    }
+    let repo = session.open().await?;
+    let mut options = PruneOptions::default();
+    options.depth = args.depth.map(depth);
+    if args.refs_only {
+        options.roots = PruneRoots::Refs;
+    }
+    if args.commit_only {
+        options.scope = ReachScope::CommitsOnly;
+    }
+    if args.no_prune {
+        options.action = PruneAction::Count;
+    }
+    if let Some(commit) = &args.delete_commit {
+        let commit = commit.parse();
+        let commit = commit.map_err(|e| Failure::from(e).context("--delete-commit"))?;
+        options.delete_commit = Some(commit);
+    }
+    if let Some(date) = &args.keep_younger_than {
+        options.keep_younger_than_secs = Some(dates::parse(date)?);
+    }
+    for retained in &args.retain_branch_depth {
+        options.retain.push(retain(retained)?);
+    }
+    for branch in &args.only_branch {
+        // A ref that is misspelt must not mean that everything is pruned.
+        resolve(&repo, branch).await?;
+        options.only.push(ref_name(branch)?);
+    }
+    let report = prune(&repo, &options).await?;
+    let kind = if args.commit_only {
+        " (commit only)"
+    } else {
+        ""
+    };
+    output::line(format!("Total{kind} objects: {}", report.objects_total))?;
+    let (pruned, freed) = (report.objects_pruned, size_text(report.freed_bytes));
+    let outcome = match (pruned, args.no_prune) {
+        (0, _) => "No unreachable objects".to_owned(),
+        (_, true) => format!("Would delete: {pruned} objects, freeing {freed}"),
+        (_, false) => format!("Deleted {pruned} objects, {freed} freed"),
+    };
+    Ok(output::line(outcome)?)
+}
+
+/// Returns a depth as users write it: negative is all of the history.
+fn depth(number: i32) -> Depth {
+    u32::try_from(number).map_or(Depth::All, Depth::Parents)
+}
+
+fn ref_name(text: &str) -> Result<RefName> {
+    let refspec: Refspec = text
+        .parse()
+        .map_err(|_| Failure::new(format!("Invalid refspec {text}")))?;
+    Ok(refspec.into())
+}
+
+fn retain(text: &str) -> Result<(RefName, Depth)> {
+    let (branch, number) = text
+        .rsplit_once('=')
+        .ok_or_else(|| Failure::new(format!("Invalid value {text}, must specify BRANCH=DEPTH")))?;
+    let number = number
+        .parse()
+        .map_err(|_| Failure::new(format!("Invalid depth {number}")))?;
+    Ok((ref_name(branch)?, depth(number)))
+}
