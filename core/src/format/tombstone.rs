@@ -9,42 +9,42 @@ const COMMIT_KEY: &str = "commit";
 /// A record that a commit was deleted on purpose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tombstone {
-    /// The commit that was deleted.
-    pub commit: Checksum,
-    /// Other keys; OSTree writes none.
-    pub others: Dict,
+    commit: Checksum,
+    /// The whole, with keys that OSTree does not write but others may.
+    dict: Dict,
 }
 
 impl Tombstone {
     /// Creates the tombstone of `commit`.
     pub fn new(commit: Checksum) -> Self {
-        Self {
-            commit,
-            others: Dict::new(),
-        }
+        // Text that ends in NUL, unlike checksums elsewhere.
+        let mut text = commit.hex().to_vec();
+        text.push(0);
+        let mut dict = Dict::new();
+        dict.insert(COMMIT_KEY, Value::Bytes(text));
+        Self { commit, dict }
+    }
+
+    /// Returns the commit that was deleted.
+    pub fn commit(&self) -> Checksum {
+        self.commit
     }
 
     /// Reads a tombstone.
     pub fn parse(data: &[u8]) -> Result<Self, FormatError> {
-        let mut dict = Dict::decode(data).map_err(|e| e.within(WHAT))?;
-        let commit = dict.remove(COMMIT_KEY);
-        let commit = commit.as_ref().and_then(Value::as_bytes);
-        let text = commit
+        let dict = Dict::decode(data).map_err(|e| e.within(WHAT))?;
+        let text = dict
+            .get(COMMIT_KEY)
+            .and_then(Value::as_bytes)
             .and_then(|bytes| bytes.strip_suffix(b"\0"))
             .and_then(|hex| std::str::from_utf8(hex).ok());
         let text = text.ok_or_else(|| FormatError::new(WHAT, "does not name a commit"))?;
-        Ok(Self {
-            commit: text.parse().map_err(|e: FormatError| e.within(WHAT))?,
-            others: dict,
-        })
+        let commit = text.parse().map_err(|e: FormatError| e.within(WHAT))?;
+        Ok(Self { commit, dict })
     }
 
-    /// Writes the tombstone; the commit stands as text that ends in NUL, and before other keys.
+    /// Writes the tombstone.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = self.commit.hex().to_vec();
-        text.push(0);
-        let first = (COMMIT_KEY.to_owned(), Value::Bytes(text));
-        let dict: Dict = std::iter::once(first).chain(self.others.clone()).collect();
-        dict.encode()
+        self.dict.encode()
     }
 }
