@@ -41,10 +41,14 @@ struct Global {
 enum Verb {
     /// Concatenate contents of files
     Cat(verbs::cat::Args),
+    /// Check out a commit into a filesystem tree
+    Checkout(Box<verbs::checkout::Args>),
     /// Commit a new revision
     Commit(Box<verbs::commit::Args>),
     /// Change repo configuration settings
     Config(verbs::config::Args),
+    /// Show the main job on a directory of this machine
+    Demo(verbs::demo::Args),
     /// Check the repository for consistency
     Fsck(verbs::fsck::Args),
     /// Initialize a new empty repository
@@ -144,8 +148,10 @@ fn dispatch(app: App, name: Name) -> Result<()> {
     };
     match verb {
         Verb::Cat(args) => session.wait(verbs::cat::run(args, &session)),
+        Verb::Checkout(args) => session.wait(verbs::checkout::run(*args, &session)),
         Verb::Commit(args) => session.wait(verbs::commit::run(*args, &session)),
         Verb::Config(args) => session.wait(verbs::config::run(args, &session)),
+        Verb::Demo(args) => session.wait(verbs::demo::run(args, &session)),
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
         Verb::Log(args) => session.wait(verbs::log::run(args, &session)),

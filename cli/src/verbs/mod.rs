@@ -1,9 +1,11 @@
 //! The verbs, one file each.
 
 pub(crate) mod cat;
+pub(crate) mod checkout;
 pub(crate) mod commit;
 pub(crate) mod commit_text;
 pub(crate) mod config;
+pub(crate) mod demo;
 pub(crate) mod extension;
 pub(crate) mod fsck;
 pub(crate) mod init;

@@ -1,0 +1,188 @@
+//! `checkout`: writes a tree to a directory.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use treeferry_core::ops::checkout::{
+    CheckoutItem, CheckoutMode, CheckoutOptions, Destination, DirModes, IfMissing, Overwrite,
+    PassthroughWhiteouts, Sharing, SkipList, TreeSync, Whiteouts, checkout, checkout_all,
+};
+use treeferry_core::repo::Repo;
+use treeferry_core::store::Durability;
+use treeferry_core::{ErrorKind, Subject};
+
+use super::commit::durability;
+use super::ls::absolute;
+use crate::failure::{Failure, Result, io_failure};
+use crate::file_text;
+use crate::session::{Session, resolve};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Do not change file ownership or initialize extended attributes
+    #[arg(short = 'U', long)]
+    user_mode: bool,
+    /// Accepted for compatibility: there is no such cache
+    #[arg(long, hide = true)]
+    disable_cache: bool,
+    /// Checkout sub-directory PATH
+    #[arg(long, value_name = "PATH")]
+    subpath: Option<String>,
+    /// Keep existing directories, overwrite existing files
+    #[arg(long)]
+    union: bool,
+    /// Keep existing files/directories, only add new
+    #[arg(long)]
+    union_add: bool,
+    /// Add new files and directories, and fail if a file would be replaced by a different one
+    #[arg(long)]
+    union_identical: bool,
+    /// Process 'whiteout' (Docker style) entries
+    #[arg(long)]
+    whiteouts: bool,
+    /// Enable overlayfs whiteout extraction into char 0:0 devices
+    #[arg(long)]
+    process_passthrough_whiteouts: bool,
+    /// Do nothing if specified path does not exist
+    #[arg(long)]
+    allow_noent: bool,
+    /// Process many checkouts from standard input: REV NUL SUBPATH NUL ...
+    #[arg(long)]
+    from_stdin: bool,
+    /// Process many checkouts from input file
+    #[arg(long, value_name = "FILE")]
+    from_file: Option<PathBuf>,
+    /// Whether what is written is synced before the command ends (default: no)
+    #[arg(long, value_name = "POLICY")]
+    fsync: Option<String>,
+    /// Do not fall back to full copies if hardlinking fails
+    #[arg(short = 'H', long)]
+    require_hardlinks: bool,
+    /// Accepted for compatibility: empty files are always copied
+    #[arg(short = 'z', long, hide = true)]
+    force_copy_zerosized: bool,
+    /// Never hardlink (but may reflink if available)
+    #[arg(short = 'C', long)]
+    force_copy: bool,
+    /// Suppress mode bits outside of 0775 for directories (suid, world writable, etc.)
+    #[arg(short = 'M', long)]
+    bareuseronly_dirs: bool,
+    /// File containing list of files to skip
+    #[arg(long, value_name = "FILE")]
+    skip_list: Option<PathBuf>,
+    /// The commit
+    #[arg(value_name = "COMMIT")]
+    commit: Option<String>,
+    /// Where to write it (default: the name of the commit)
+    #[arg(value_name = "[DESTINATION]")]
+    destination: Option<PathBuf>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let repo = session.open().await?;
+    let options = options(&args)?;
+    if args.from_stdin || args.from_file.is_some() {
+        return many(&repo, &args, &options).await;
+    }
+    let Some(rev) = &args.commit else {
+        return Err(Failure::usage("COMMIT must be specified"));
+    };
+    let mut item = CheckoutItem::commit(resolve(&repo, rev).await?);
+    item.subpath = args.subpath.clone();
+    if args.allow_noent {
+        item.if_missing = IfMissing::Ignore;
+    }
+    let destination = args.destination.clone().unwrap_or_else(|| rev.into());
+    let destination = Destination::path(destination);
+    let outcome = checkout(&repo, &item, &destination, &options).await;
+    outcome.map(drop).map_err(|error| {
+        let subpath = item.subpath.as_deref().unwrap_or("/");
+        let missing = error.kind() == ErrorKind::Missing
+            && matches!(error.subject(), Some(Subject::Path(path)) if path == Path::new(subpath));
+        match missing {
+            true => Failure::new(format!("No such file or directory: {}", absolute(subpath))),
+            false => error.into(),
+        }
+    })
+}
+
+/// Checks out one after the other what a file names.
+async fn many(repo: &Repo, args: &Args, options: &CheckoutOptions) -> Result<()> {
+    // The one argument is where it goes.
+    let (Some(destination), None) = (&args.commit, &args.destination) else {
+        return Err(Failure::usage(
+            "DESTINATION must be specified, and nothing else",
+        ));
+    };
+    let text = match &args.from_file {
+        Some(path) => file_text::read_text(path)?,
+        None => {
+            let mut text = String::new();
+            let read = std::io::stdin().read_to_string(&mut text);
+            read.map_err(|e| io_failure("standard input", &e))?;
+            text
+        }
+    };
+    let mut items = Vec::new();
+    let mut words = text.split('\0');
+    while let Some(rev) = words.next().filter(|rev| !rev.trim().is_empty()) {
+        let commit = resolve(repo, rev.trim_start_matches('\n')).await?;
+        let path = words.next().unwrap_or("/");
+        items.push(CheckoutItem::subpath(commit, path));
+    }
+    checkout_all(repo, &items, &Destination::path(destination), options).await?;
+    Ok(())
+}
+
+fn options(args: &Args) -> Result<CheckoutOptions> {
+    let mut options = CheckoutOptions::default();
+    if args.user_mode {
+        options.mode = CheckoutMode::User;
+    }
+    options.overwrite = overwrite(args)?;
+    options.sharing = match (args.require_hardlinks, args.force_copy) {
+        (true, true) => {
+            let message = "Cannot specify both --require-hardlinks and --force-copy";
+            return Err(Failure::new(message));
+        }
+        (true, false) => Sharing::LinksOnly,
+        (false, true) => Sharing::Copies,
+        (false, false) => Sharing::Links,
+    };
+    if args.whiteouts {
+        options.whiteouts = Whiteouts::Process;
+    }
+    if args.process_passthrough_whiteouts {
+        options.passthrough_whiteouts = PassthroughWhiteouts::Process;
+    }
+    if args.bareuseronly_dirs {
+        options.dir_modes = DirModes::BareUserOnly;
+    }
+    if let Some(path) = &args.skip_list {
+        let text = file_text::read_text(path)?;
+        let lines = text.lines().filter(|line| !line.is_empty());
+        options.skip = SkipList::new(lines.map(str::to_owned));
+    }
+    if let Some(policy) = args.fsync.as_deref()
+        && durability(Some(policy), false)? == Durability::Configured
+    {
+        options.sync = TreeSync::Filesystem;
+    }
+    Ok(options)
+}
+
+fn overwrite(args: &Args) -> Result<Overwrite> {
+    let both = |a: &str, b: &str| Failure::new(format!("Cannot specify both {a} and {b}"));
+    match (args.union, args.union_add, args.union_identical) {
+        (true, true, _) => Err(both("--union", "--union-add")),
+        (true, _, true) => Err(both("--union", "--union-identical")),
+        (_, true, true) => Err(both("--union-add", "--union-identical")),
+        (_, _, true) if !args.require_hardlinks => Err(Failure::new(
+            "--union-identical requires --require-hardlinks",
+        )),
+        (true, ..) => Ok(Overwrite::UnionFiles),
+        (_, true, _) => Ok(Overwrite::AddFiles),
+        (_, _, true) => Ok(Overwrite::UnionIdentical),
+        (false, false, false) => Ok(Overwrite::Refuse),
+    }
+}
