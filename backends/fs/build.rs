@@ -2,7 +2,7 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(has_ostree, has_strace, is_root)");
+    println!("cargo::rustc-check-cfg=cfg(has_btrfs, has_ostree, has_strace, is_root)");
     let runs = |command: &str, argument: &str| {
         std::process::Command::new(command)
             .arg(argument)
@@ -14,6 +14,9 @@ fn main() {
     }
     if runs("strace", "-V").is_some_and(|output| output.status.success()) {
         println!("cargo::rustc-cfg=has_strace");
+    }
+    if runs("mkfs.btrfs", "--version").is_some() && runs("filefrag", "-V").is_some() {
+        println!("cargo::rustc-cfg=has_btrfs");
     }
     if runs("id", "-u").is_some_and(|output| output.stdout == b"0\n") {
         println!("cargo::rustc-cfg=is_root");

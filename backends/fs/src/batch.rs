@@ -195,6 +195,14 @@ impl Batch for FsBatch {
 
     async fn commit(self: Box<Self>) -> Result<BatchStats> {
         publish(&self.context, self.durable).await?;
+        // Here and not when it is dropped, which may be on a thread of the runtime.
+        let context = Arc::clone(&self.context);
+        self.repo()
+            .run(move |_| {
+                context.staging.remove();
+                Ok(())
+            })
+            .await?;
         let stats = *self.stats.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(stats)
     }

@@ -15,7 +15,7 @@ use treeferry_core::error::{Error, Result, from_read};
 use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::store::{Incoming, Leftovers as Policy};
 
-use crate::layout::{STAGING_PREFIX, fanout_name, object_path, xattrs_link_path};
+use crate::layout::{STAGING_PREFIX, object_path, xattrs_link_path};
 use crate::mode::FsMode;
 use crate::repo::FsRepo;
 use crate::shelf::Shelf;
@@ -122,8 +122,8 @@ impl Drop for Leftovers {
         };
         for abandoned in &self.abandoned {
             let dir = abandoned.shelf.fd();
-            for first in 0..=255 {
-                let _ = rustix::fs::unlinkat(dir, fanout_name(first), AtFlags::REMOVEDIR);
+            for name in sys::names_in(dir, ".").unwrap_or_default() {
+                let _ = rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
             }
             if rustix::fs::unlinkat(tmp, &abandoned.name, AtFlags::REMOVEDIR).is_ok() {
                 let _ = sys::remove_file(tmp.as_fd(), &lock_name(&abandoned.name));

@@ -128,7 +128,7 @@ fn link_pending<'a>(
         flags,
     );
     match linked.map_or_else(outcome, |()| Ok(Linked::Done))? {
-        Linked::Done => Ok(Some(staging.adopt_pending(pending, None))),
+        Linked::Done => Ok(Some(staging.adopt_pending(Some(pending), None))),
         Linked::Exists | Linked::Refused => Ok(None),
     }
 }

@@ -109,9 +109,9 @@ pub(crate) fn make_symlink<'a>(
     let name = staging.pending_name();
     rustix::fs::symlinkat(&*header.symlink_target, dir, &name)
         .map_err(|e| io("its symbolic link cannot be made", e))?;
-    let pending = staging.adopt_pending(name, None);
+    let pending = staging.adopt_pending(Some(name.clone()), None);
     if mode != FsMode::BareUserOnly {
-        dress_symlink(mode, dir, pending.name(), header)?;
+        dress_symlink(mode, dir, &name, header)?;
     }
     Ok(pending)
 }

@@ -317,7 +317,7 @@ impl<'a> Writer<'a> {
         let flags = rustix::fs::AtFlags::empty();
         let linked = rustix::fs::linkat(source, &path, staging.shelf.fd(), &name, flags);
         let pending = match linked {
-            Ok(()) => staging.adopt_pending(name, None),
+            Ok(()) => staging.adopt_pending(Some(name), None),
             // As many links as an inode can have: a copy says the same.
             Err(rustix::io::Errno::MLINK) => {
                 let pending = self.write_whole(&bytes)?;
@@ -367,7 +367,7 @@ impl<'a> Writer<'a> {
     /// Reads a file object from `file` instead of where it says, to its verified end.
     fn read_through(&mut self, object: &Incoming, file: File) -> Result<ContentReader> {
         let codec = &self.context.repo.inner.options.codec;
-        let mut reader = substitute(object, file).into_content(&**codec)?;
+        let mut reader = substitute(object, file)?.into_content(&**codec)?;
         while !self.fill(&mut reader)? {}
         Ok(reader)
     }
@@ -400,15 +400,14 @@ impl<'a> Writer<'a> {
         if rustix::fs::renameat(file.dir(), file.name(), dir, &pending).is_err() {
             return Ok(None);
         }
-        let pending = staging.adopt_pending(pending, Some(opened));
-        let there = crate::sys::stat(dir, pending.name())?;
+        let there = crate::sys::stat(dir, &pending)?;
         if there.is_none_or(|there| there.st_ino != stat.st_ino) {
             // Somebody put another file there in the meantime: it is not ours to take.
-            let back = rustix::fs::renameat(dir, pending.name(), file.dir(), file.name());
-            back.map_err(|e| io("a file was replaced while it was being taken over", e))?;
-            pending.forget();
+            rustix::fs::renameat(dir, &pending, file.dir(), file.name())
+                .map_err(|e| io("a file was replaced while it was being taken over", e))?;
             return Ok(None);
         }
+        let pending = staging.adopt_pending(Some(pending), Some(opened));
         store_file::strip(pending.file()?)?;
         match verified {
             Verified::Content(reader) => self.finish_content(pending, &reader).map(Some),
@@ -421,7 +420,7 @@ impl<'a> Writer<'a> {
 
     fn read_filez_through(&mut self, object: &Incoming, file: File) -> Result<FilezReader> {
         let (codec, level) = (&self.context.repo.inner.options.codec, self.level());
-        let mut reader = substitute(object, file).into_filez(&**codec, level)?;
+        let mut reader = substitute(object, file)?.into_filez(&**codec, level)?;
         while !self.fill(&mut reader)? {}
         Ok(reader)
     }
@@ -457,36 +456,45 @@ fn object_is_regular(object: &Incoming) -> bool {
 }
 
 /// Returns the same announcement with its bytes read from `file`.
-fn substitute(object: &Incoming, file: File) -> Incoming {
+fn substitute(object: &Incoming, file: File) -> Result<Incoming> {
     let payload = Payload::Reader(Box::new(FromStart { file, pos: 0 }));
-    let body = match object.body() {
-        Body::File {
-            header,
-            content_bytes,
-            ..
-        } => Body::File {
-            header: header.clone(),
-            content_bytes: *content_bytes,
-            content: payload,
-        },
-        Body::Filez { stored_bytes, .. } => Body::Filez {
-            stored_bytes: *stored_bytes,
-            payload,
-        },
-        Body::Metadata(_) => Body::Metadata(payload),
-    };
-    match (object.name(), body) {
-        (Some(name), body) => Incoming::named(name, body),
+    match (object.name(), object.body()) {
+        (Some(name), Body::Filez { stored_bytes, .. }) => {
+            let stored_bytes = *stored_bytes;
+            let body = Body::Filez {
+                stored_bytes,
+                payload,
+            };
+            Ok(Incoming::named(name, body))
+        }
+        (
+            Some(name),
+            Body::File {
+                header,
+                content_bytes,
+                ..
+            },
+        ) => {
+            let body = Body::File {
+                header: header.clone(),
+                content_bytes: *content_bytes,
+                content: payload,
+            };
+            Ok(Incoming::named(name, body))
+        }
         (
             None,
             Body::File {
                 header,
                 content_bytes,
-                content,
+                ..
             },
-        ) => Incoming::recorded_file(header, content_bytes, content),
-        // Only plain files are announced without a name.
-        (None, body) => Incoming::named(ObjectName::file(Checksum::from_bytes([0; 32])), body),
+        ) => Ok(Incoming::recorded_file(
+            header.clone(),
+            *content_bytes,
+            payload,
+        )),
+        _ => Err(Error::invalid("only a file has a file to be taken over")),
     }
 }
 

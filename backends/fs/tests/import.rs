@@ -1,0 +1,232 @@
+//! Copying no work: links, shared blocks, and files that are taken over.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use common::*;
+use treeferry_backend_fs::{FsMode, FsRepo, LinkCheck};
+use treeferry_core::error::ErrorKind;
+use treeferry_core::format::{ContentLayout, FileHeader, ObjectName, Xattrs};
+use treeferry_core::store::{
+    Batch, BatchOptions, Body, Incoming, LocalFile, ObjectStore, Payload, Put, Stored, Takeover,
+};
+
+fn header() -> FileHeader {
+    FileHeader {
+        uid: 0,
+        gid: 0,
+        mode: 0o100_640,
+        symlink_target: Box::default(),
+        xattrs: Xattrs::default(),
+    }
+}
+
+fn local(path: &Path, takeover: Takeover) -> LocalFile {
+    let dir = OwnedFd::from(std::fs::File::open(path.parent().unwrap()).unwrap());
+    let name = path.file_name().unwrap().to_str().unwrap();
+    LocalFile::new(Arc::new(dir), CString::new(name).unwrap(), takeover)
+}
+
+fn recorded(path: &Path, takeover: Takeover) -> Incoming {
+    let length = std::fs::metadata(path).unwrap().len();
+    Incoming::recorded_file(header(), length, Payload::Local(local(path, takeover)))
+}
+
+async fn put_one(repo: &FsRepo, object: Incoming) -> treeferry_core::Result<Put> {
+    let batch = repo.begin(BatchOptions::default()).await.unwrap();
+    let put = batch.put(vec![object]).await.remove(0);
+    batch.commit().await.unwrap();
+    put
+}
+
+fn object_path(repo: &Path, name: &ObjectName, layout: ContentLayout) -> std::path::PathBuf {
+    repo.join("objects").join(name.loose_path(layout))
+}
+
+#[tokio::test]
+async fn a_file_given_up_becomes_the_object_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let repo = create(&path, FsMode::BareUser).await;
+    let given = dir.path().join("given");
+    std::fs::write(&given, noise(100_000)).unwrap();
+    let inode = std::fs::metadata(&given).unwrap().ino();
+    let put = put_one(&repo, recorded(&given, Takeover::Rename))
+        .await
+        .unwrap();
+    assert!(!given.exists());
+    let object = std::fs::metadata(object_path(&path, &put.name, ContentLayout::Bare)).unwrap();
+    assert_eq!(object.ino(), inode);
+    assert_eq!((object.mode() & 0o7777, object.mtime()), (0o640, 0));
+}
+
+#[tokio::test]
+async fn a_file_with_another_link_is_copied_instead_of_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let repo = create(&path, FsMode::BareUser).await;
+    let (given, other) = (dir.path().join("given"), dir.path().join("other"));
+    std::fs::write(&given, noise(100_000)).unwrap();
+    std::fs::hard_link(&given, &other).unwrap();
+    let before = std::fs::metadata(&other).unwrap();
+    let put = put_one(&repo, recorded(&given, Takeover::Rename))
+        .await
+        .unwrap();
+    let object = std::fs::metadata(object_path(&path, &put.name, ContentLayout::Bare)).unwrap();
+    let after = std::fs::metadata(&other).unwrap();
+    assert_ne!(object.ino(), before.ino());
+    assert_eq!(
+        (after.mode(), after.mtime()),
+        (before.mode(), before.mtime())
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_was_announced_is_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let repo = create(&path, FsMode::BareUser).await;
+    let given = dir.path().join("given");
+    std::fs::write(&given, b"other bytes").unwrap();
+    let name = ObjectName::file(treeferry_core::format::Checksum::of(b"announced"));
+    let body = Body::File {
+        header: header(),
+        content_bytes: 11,
+        content: Payload::Local(local(&given, Takeover::Rename)),
+    };
+    let error = put_one(&repo, Incoming::named(name, body))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(std::fs::read(&given).unwrap(), b"other bytes");
+    assert!(all_objects(&repo).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_downloaded_filez_becomes_the_object_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let source_path = dir.path().join("source");
+    let source = create(&source_path, FsMode::Archive).await;
+    let content = dir.path().join("content");
+    std::fs::write(&content, noise(600_000)).unwrap();
+    let put = put_one(&source, recorded(&content, Takeover::Reflink))
+        .await
+        .unwrap();
+    let downloaded = dir.path().join("downloaded");
+    let object = object_path(&source_path, &put.name, ContentLayout::Archive);
+    std::fs::copy(&object, &downloaded).unwrap();
+    let inode = std::fs::metadata(&downloaded).unwrap().ino();
+
+    let path = dir.path().join("repo");
+    let repo = create(&path, FsMode::Archive).await;
+    let body = Body::Filez {
+        stored_bytes: None,
+        payload: Payload::Local(local(&downloaded, Takeover::Rename)),
+    };
+    let put = put_one(&repo, Incoming::named(put.name, body))
+        .await
+        .unwrap();
+    let object = std::fs::metadata(object_path(&path, &put.name, ContentLayout::Archive)).unwrap();
+    assert_eq!((object.ino(), object.mode() & 0o7777), (inode, 0o644));
+    assert!(!downloaded.exists());
+}
+
+#[tokio::test]
+async fn objects_of_the_same_mode_are_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+    let from = create(&from_path, FsMode::BareUser).await;
+    let to = create(&to_path, FsMode::BareUser).await;
+    let content = dir.path().join("content");
+    std::fs::write(&content, noise(1000)).unwrap();
+    let name = put_one(&from, recorded(&content, Takeover::Reflink))
+        .await
+        .unwrap()
+        .name;
+    let missing = treeferry_core::format::Checksum::of(b"missing");
+    let batch = to.begin_batch(BatchOptions::default()).await.unwrap();
+    let wanted = [name.checksum, missing];
+    let puts = batch
+        .link_from(&from, &wanted, LinkCheck::Verify)
+        .await
+        .unwrap();
+    assert_eq!(puts[0].unwrap().stored, Stored::New);
+    assert_eq!(puts[1], None);
+    Box::new(batch).commit().await.unwrap();
+    let inode = |repo: &Path| {
+        let path = object_path(repo, &name, ContentLayout::Bare);
+        std::fs::metadata(path).unwrap().ino()
+    };
+    assert_eq!(inode(&from_path), inode(&to_path));
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_not_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+    let from = create(&from_path, FsMode::BareUser).await;
+    let to = create(&to_path, FsMode::BareUser).await;
+    let content = dir.path().join("content");
+    std::fs::write(&content, noise(1000)).unwrap();
+    let name = put_one(&from, recorded(&content, Takeover::Reflink))
+        .await
+        .unwrap()
+        .name;
+    let object = object_path(&from_path, &name, ContentLayout::Bare);
+    std::fs::write(object, noise(999)).unwrap();
+    let batch = to.begin_batch(BatchOptions::default()).await.unwrap();
+    let linked = batch
+        .link_from(&from, &[name.checksum], LinkCheck::Verify)
+        .await;
+    assert_eq!(linked.unwrap_err().kind(), ErrorKind::Corrupt);
+    Box::new(batch).commit().await.unwrap();
+    assert!(all_objects(&to).await.is_empty());
+}
+
+#[tokio::test]
+#[cfg_attr(not(all(is_root, has_btrfs)), ignore = "needs root and mkfs.btrfs")]
+async fn blocks_are_shared_where_the_filesystem_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, mount) = (dir.path().join("image"), dir.path().join("mount"));
+    std::fs::File::create(&image)
+        .unwrap()
+        .set_len(256 << 20)
+        .unwrap();
+    std::fs::create_dir(&mount).unwrap();
+    let run = |command: &str, args: &[&Path]| {
+        let output = Command::new(command).args(args).output().unwrap();
+        assert!(output.status.success(), "{command} {args:?}: {output:?}");
+    };
+    run("mkfs.btrfs", &[Path::new("-q"), &image]);
+    run(
+        "mount",
+        &[Path::new("-o"), Path::new("loop"), &image, &mount],
+    );
+    let content = mount.join("content");
+    std::fs::write(&content, noise(8 << 20)).unwrap();
+    let repo = create(&mount.join("repo"), FsMode::BareUser).await;
+    let put = put_one(&repo, recorded(&content, Takeover::Reflink))
+        .await
+        .unwrap();
+    let object = object_path(&mount.join("repo"), &put.name, ContentLayout::Bare);
+    let extents = |path: &Path| {
+        let output = Command::new("filefrag")
+            .arg("-v")
+            .arg(path)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shared = extents(&object).contains("shared");
+    let same = std::fs::read(&object).unwrap() == std::fs::read(&content).unwrap();
+    drop(repo);
+    run("umount", &[&mount]);
+    assert!(same && shared);
+}
