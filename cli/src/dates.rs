@@ -28,11 +28,16 @@ pub(crate) fn build_time() -> Result<u64> {
         return Ok(now());
     };
     let text = text.to_string_lossy();
-    let seconds = text.trim().parse();
-    seconds.map_err(|_| {
-        let problem = format!("SOURCE_DATE_EPOCH: '{text}' is not a number of seconds since 1970");
-        Failure::new(problem)
-    })
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match (text.parse::<i64>(), digits) {
+        (Ok(seconds), true) => Ok(seconds.unsigned_abs()),
+        (Err(_), true) => Err(Failure::new(
+            "Parsing SOURCE_DATE_EPOCH: Numerical result out of range",
+        )),
+        (_, false) => Err(Failure::new(format!(
+            "Failed to convert SOURCE_DATE_EPOCH: '{text}' is not a number of seconds since 1970"
+        ))),
+    }
 }
 
 fn timestamp(seconds: u64) -> Option<Timestamp> {

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use treeferry_backend_fs::{FsRepo, OpenOptions, SplitXattrs};
-use treeferry_core::format::Checksum;
-use treeferry_core::format::ObjectName;
-use treeferry_core::repo::{Repo, Rev};
+use treeferry_core::format::keyfile::KeyFile;
+use treeferry_core::format::{Checksum, ObjectName, RemoteName};
+use treeferry_core::repo::{RemoteConfig, Repo, Rev};
 use treeferry_core::{ErrorKind, Subject};
 
 use crate::failure::{Failure, Result};
@@ -106,6 +106,27 @@ pub(crate) async fn open_fs(path: PathBuf) -> Result<FsRepo> {
 /// Returns the repository in a directory as the verbs see any.
 pub(crate) fn repo_of(fs: FsRepo) -> Repo {
     Repo::new(std::sync::Arc::new(fs))
+}
+
+/// Returns the configuration of a repository and those of its parents, whose remotes it has too.
+pub(crate) async fn configs(fs: &FsRepo) -> Result<Vec<KeyFile>> {
+    let mut configs = Vec::new();
+    let mut next = Some(fs);
+    while let Some(fs) = next {
+        configs.push(repo_of(fs.clone()).config().await?);
+        next = fs.parent();
+    }
+    Ok(configs)
+}
+
+/// Returns a remote that must be configured, in the repository or one of its parents.
+pub(crate) async fn remote_config(fs: &FsRepo, name: &RemoteName) -> Result<RemoteConfig> {
+    for config in configs(fs).await? {
+        if let Some(remote) = RemoteConfig::read(&config, name)? {
+            return Ok(remote);
+        }
+    }
+    Err(Failure::new(format!("Remote \"{name}\" not found")))
 }
 
 /// Finds the commit that `rev` means.

@@ -12,7 +12,8 @@ use treeferry_transport_http::{
 
 use crate::failure::{Failure, Result};
 use crate::file_text;
-use crate::session::{open_fs, repo_of};
+use crate::session::{Name, open_fs, repo_of};
+use crate::verbs::version::OSTREE_VERSION;
 
 /// Opens what `url` names: a web server, or with `file://` a repository on this machine.
 pub(crate) async fn open(
@@ -50,8 +51,12 @@ pub(crate) async fn open_http(
 }
 
 /// Returns how a configured remote wants to be spoken to.
-pub(crate) fn http_options(remote: &RemoteConfig) -> Result<HttpOptions> {
+pub(crate) fn http_options(remote: &RemoteConfig, name: Name) -> Result<HttpOptions> {
     let mut options = HttpOptions::default();
+    if name == Name::Ostree {
+        // Servers that tell clients apart know this one.
+        options = options.user_agent(&format!("libostree/{OSTREE_VERSION}"));
+    }
     if let Some(proxy) = remote.proxy.clone().or_else(proxy_of_environment) {
         options = options.proxy(&proxy);
     }

@@ -178,7 +178,11 @@ impl FsRepo {
                 .map_err(failed(name, "cannot be opened"))
         };
         let objects = open("objects").map_err(about)?;
-        // A repository on read-only media may have lost its empty directories.
+        // Archives of a repository may have lost its empty directories; on read-only media that is
+        // as good, for nothing will be written there.
+        if open("tmp").is_err() {
+            let _ = sys::make_dirs(dir.as_fd(), "tmp", Durable::No);
+        }
         let tmp = open("tmp").or_else(|_| open(".")).map_err(about)?;
         let parent = match &config.parent {
             Some(parent) => {

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use treeferry_backend_fs::FsMode;
 use treeferry_core::ops::checkout::{
     CheckoutItem, CheckoutMode, CheckoutOptions, Destination, DirModes, IfMissing, Overwrite,
     PassthroughWhiteouts, Sharing, SkipList, TreeSync, Whiteouts, checkout, checkout_all,
@@ -15,7 +16,7 @@ use super::commit::durability;
 use super::ls::absolute;
 use crate::failure::{Failure, Result, io_failure};
 use crate::file_text;
-use crate::session::{Session, resolve};
+use crate::session::{Session, repo_of, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -79,8 +80,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let repo = session.open().await?;
+    let fs = session.open_fs().await?;
+    let mode = fs.mode();
+    let repo = repo_of(fs);
     let options = options(&args)?;
+    refuse_impossible_links(&args, mode)?;
     if args.from_stdin || args.from_file.is_some() {
         return many(&repo, &args, &options).await;
     }
@@ -104,6 +108,19 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             false => error.into(),
         }
     })
+}
+
+/// Says early, and in OSTree's words, what no file of the repository can be.
+fn refuse_impossible_links(args: &Args, mode: FsMode) -> Result<()> {
+    let message = match (mode, args.user_mode) {
+        (FsMode::Bare, true) => "Bare repository mode cannot hardlink in user checkout mode",
+        (FsMode::BareUser, false) => "User repository mode requires user checkout mode to hardlink",
+        _ => return Ok(()),
+    };
+    match args.require_hardlinks {
+        true => Err(Failure::new(message)),
+        false => Ok(()),
+    }
 }
 
 /// Checks out one after the other what a file names.

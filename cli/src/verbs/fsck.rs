@@ -245,17 +245,24 @@ impl Told {
                      metadata, while the remote it came from has collection ID ‘{of_ref}’"
                 )
             }
-            Unbound::NoSuchRef(name) => match &self.collection {
-                Some(id) => format!(
-                    "Collection–ref ({id}, {name}) in bindings for commit {commit} does not exist"
-                ),
-                None => format!("Ref ‘{name}’ in bindings for commit {commit} does not exist"),
-            },
-            Unbound::RefElsewhere(name, _) => format!(
-                "Ref ‘{name}’ in bindings for commit {commit} does not resolve to that commit"
-            ),
+            Unbound::NoSuchRef(name) => {
+                let name = bound_name(name);
+                format!("{name} in bindings for commit {commit} does not exist")
+            }
+            Unbound::RefElsewhere(name, _) => {
+                let name = bound_name(name);
+                format!("{name} in bindings for commit {commit} does not resolve to that commit")
+            }
             other => format!("Commit {commit}: {other}"),
         }
+    }
+}
+
+/// Returns a ref that a commit is bound to: plain, or `(COLLECTION, REF)`.
+fn bound_name(name: &str) -> String {
+    match name.starts_with('(') {
+        true => format!("Collection–ref {name}"),
+        false => format!("Ref ‘{name}’"),
     }
 }
 

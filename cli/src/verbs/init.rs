@@ -1,5 +1,7 @@
 //! `init`: makes an empty repository.
 
+use std::path::{Path, PathBuf};
+
 use treeferry_backend_fs::{CreateOptions, FsMode, FsRepo, OpenOptions};
 use treeferry_core::ErrorKind;
 use treeferry_core::format::CollectionId;
@@ -24,7 +26,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let path = session.repo.clone();
-    let path = path.or_else(|| std::env::var_os("OSTREE_REPO").map(Into::into));
+    let path = path.or_else(|| std::env::var_os("OSTREE_REPO").map(PathBuf::from));
     let path = path.ok_or_else(|| Failure::usage("Command requires a --repo argument"))?;
     let mode: FsMode = args.mode.parse().map_err(|e| match session.name {
         Name::Ostree => {
@@ -40,18 +42,24 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             args.collection_id.as_deref().unwrap_or_default()
         ))
     })?;
-    // OSTree leaves a repository that is there as it is, of whatever mode.
-    if session.name == Name::Ostree {
-        match FsRepo::open(&path, OpenOptions::default()).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::Missing => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let mode = match session.name {
+        // OSTree leaves a repository that is there as it is, of whatever mode.
+        Name::Ostree => mode_of(&path).await?.unwrap_or(mode),
+        Name::Treeferry => mode,
+    };
     let options = CreateOptions {
         collection_id,
         ..CreateOptions::default()
     };
     FsRepo::create(path, mode, options).await?;
     Ok(())
+}
+
+/// Returns the mode of the repository at `path`, if there is one.
+async fn mode_of(path: &Path) -> Result<Option<FsMode>> {
+    match FsRepo::open(path, OpenOptions::default()).await {
+        Ok(repo) => Ok(Some(repo.mode())),
+        Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

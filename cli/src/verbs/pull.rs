@@ -15,7 +15,7 @@ use treeferry_transport_http::{HttpOptions, LowSpeed};
 
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
-use crate::session::{Name, Session, open_fs, resolve};
+use crate::session::{Name, Session, open_fs, remote_config, repo_of, resolve};
 use crate::{output, progress, source};
 
 #[derive(Debug, clap::Args)]
@@ -123,8 +123,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if args.dry_run && !args.common.require_static_deltas {
         return Err(Failure::new("--dry-run requires --require-static-deltas"));
     }
-    let repo = session.open().await?;
-    let remote = repo.remote(&name.parse()?).await?;
+    let fs = session.open_fs().await?;
+    let repo = repo_of(fs.clone());
+    let remote = remote_config(&fs, &name.parse()?).await?;
     refuse_unverifiable(&remote)?;
     let mut options = args.common.pull_options()?;
     options.refs = match branches.is_empty() {
@@ -152,7 +153,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         options.local_caches.push(Arc::new(cache));
     }
     set_transfer(&mut options.replicate, &args);
-    let http = http_options(&args, &remote)?;
+    let http = http_options(&args, &remote, session.name)?;
     let url = args.url.as_deref().unwrap_or(&remote.url);
     // A URL that stands in for the remote's stands in for its content as well.
     let content_url = remote.content_url.as_deref().filter(|_| args.url.is_none());
@@ -299,8 +300,8 @@ fn set_transfer(options: &mut ReplicateOptions, args: &Args) {
     }
 }
 
-fn http_options(args: &Args, remote: &RemoteConfig) -> Result<HttpOptions> {
-    let mut options = source::http_options(remote)?;
+fn http_options(args: &Args, remote: &RemoteConfig, name: Name) -> Result<HttpOptions> {
+    let mut options = source::http_options(remote, name)?;
     for header in &args.http_header {
         let (name, value) = header
             .split_once('=')

@@ -36,8 +36,8 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     /// Which refs; with --create the commit, with --collections the collection
-    #[arg(value_name = "PREFIX")]
-    prefix: Option<String>,
+    #[arg(value_name = "[PREFIX...]")]
+    prefixes: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
@@ -129,8 +129,30 @@ impl Prefix {
 }
 
 async fn list(repo: &Repo, args: &Args) -> Result<()> {
-    let prefix = Prefix::parse(args.prefix.as_deref())?;
     let mut out = output::stdout();
+    for prefix in prefixes(args)? {
+        list_prefix(&mut out, repo, args, &prefix).await?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Returns the prefixes that were given, or the one that means all.
+fn prefixes(args: &Args) -> Result<Vec<Prefix>> {
+    match args.prefixes.as_slice() {
+        [] => Ok(vec![Prefix::parse(None)?]),
+        prefixes => prefixes
+            .iter()
+            .map(|text| Prefix::parse(Some(text)))
+            .collect(),
+    }
+}
+
+async fn list_prefix(
+    out: &mut impl Write,
+    repo: &Repo,
+    args: &Args,
+    prefix: &Prefix,
+) -> Result<()> {
     for (name, value) in prefix.select(repo).await? {
         let cut = |name: &RefName| match (name, prefix.below(name.branch())) {
             (RefName::Local(_), Some(rest)) if !args.list => rest.to_owned(),
@@ -147,7 +169,7 @@ async fn list(repo: &Repo, args: &Args) -> Result<()> {
             _ => writeln!(out, "{}", cut(&name))?,
         }
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
 /// A commit, or what is shown of a ref that leads nowhere.
@@ -186,11 +208,10 @@ fn collection_of(config: &KeyFile, remote: &RemoteName) -> Option<CollectionId> 
 }
 
 async fn list_collections(repo: &Repo, args: &Args) -> Result<()> {
-    let wanted = args.prefix.as_deref();
     let mut out = output::stdout();
     for (collection, name) in collection_refs(repo).await? {
-        let shown = wanted.is_none_or(|wanted| wanted == collection.as_str());
-        if !shown {
+        let wanted = |id: &String| id == collection.as_str();
+        if !args.prefixes.is_empty() && !args.prefixes.iter().any(wanted) {
             continue;
         }
         write!(out, "({collection}, {})", name.branch())?;
@@ -203,19 +224,21 @@ async fn list_collections(repo: &Repo, args: &Args) -> Result<()> {
 }
 
 async fn delete(repo: &Repo, args: &Args) -> Result<()> {
-    let Some(prefix) = args.prefix.as_deref() else {
+    if args.prefixes.is_empty() {
         let message = "At least one PREFIX is required when deleting refs";
         return Err(Failure::new(message));
-    };
-    let doomed: Vec<RefName> = if args.collections {
+    }
+    let mut doomed: Vec<RefName> = Vec::new();
+    if args.collections {
+        let of_one = |id: &CollectionId| args.prefixes.iter().any(|wanted| wanted == id.as_str());
         let refs = collection_refs(repo).await?.into_iter();
-        refs.filter(|(collection, _)| collection.as_str() == prefix)
-            .map(|(_, name)| name)
-            .collect()
+        doomed.extend(refs.filter(|(id, _)| of_one(id)).map(|(_, name)| name));
     } else {
-        let refs = Prefix::parse(Some(prefix))?.select(repo).await?;
-        refs.into_iter().map(|(name, _)| name).collect()
-    };
+        for prefix in prefixes(args)? {
+            let refs = prefix.select(repo).await?;
+            doomed.extend(refs.into_iter().map(|(name, _)| name));
+        }
+    }
     for (alias, value) in repo.refs().list_refs(&RefSpace::All).await? {
         if let RefValue::Alias(target) = &value
             && doomed.contains(target)
@@ -233,7 +256,7 @@ async fn delete(repo: &Repo, args: &Args) -> Result<()> {
 }
 
 async fn create(repo: &Repo, args: &Args, new: &str, called: Name) -> Result<()> {
-    let Some(rev) = args.prefix.as_deref() else {
+    let Some(rev) = args.prefixes.first() else {
         let message = "You must specify a revision when creating a new ref";
         return Err(Failure::new(message));
     };

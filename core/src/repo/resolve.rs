@@ -95,14 +95,19 @@ impl Repo {
         Ok(Some(checksum))
     }
 
-    /// Finds the commit of a ref. A plain branch that is not a ref here is looked for among the
-    /// remotes', as OSTree does.
+    /// Finds the commit of a ref. A plain branch that is not a ref here is taken for
+    /// `REMOTE/BRANCH`, and else looked for among the branches of all remotes, as OSTree does.
     pub async fn resolve_refspec(&self, refspec: &Refspec) -> Result<Option<Checksum>> {
         if let Some(checksum) = self.follow_ref(&refspec.clone().into()).await? {
             return Ok(Some(checksum));
         }
         if refspec.remote.is_some() {
             return Ok(None);
+        }
+        if let Some(name) = as_remote_branch(refspec)
+            && let Some(checksum) = self.follow_ref(&name).await?
+        {
+            return Ok(Some(checksum));
         }
         let all = self.refs.list_refs(&crate::store::RefSpace::All).await?;
         for (name, _) in all {
@@ -149,4 +154,10 @@ impl Repo {
             }
         }
     }
+}
+
+/// Reads a branch `a/b` as the branch `b` of a remote `a`.
+fn as_remote_branch(refspec: &Refspec) -> Option<RefName> {
+    let (remote, branch) = refspec.branch.as_str().split_once('/')?;
+    Some(RefName::Remote(remote.parse().ok()?, branch.parse().ok()?))
 }

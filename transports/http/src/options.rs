@@ -126,6 +126,13 @@ impl HttpOptions {
         Ok(self)
     }
 
+    /// Sets the user agent that servers are told, in place of our own name and version.
+    #[must_use]
+    pub fn user_agent(mut self, words: &str) -> Self {
+        self.user_agent = words.into();
+        self
+    }
+
     /// Adds words to the user agent that servers are told.
     #[must_use]
     pub fn append_user_agent(mut self, words: &str) -> Self {

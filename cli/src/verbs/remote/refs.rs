@@ -8,7 +8,7 @@ use treeferry_core::store::SignedSummary;
 
 use super::name_of;
 use crate::failure::{Failure, Result};
-use crate::session::Session;
+use crate::session::{Session, remote_config};
 use crate::{output, source};
 
 #[derive(Debug, clap::Args)]
@@ -47,8 +47,8 @@ pub(crate) async fn fetch_summary(
     session: &Session,
     name: &RemoteName,
 ) -> Result<Option<SignedSummary>> {
-    let remote = session.open().await?.remote(name).await?;
-    let options = source::http_options(&remote)?;
+    let remote = remote_config(&session.open_fs().await?, name).await?;
+    let options = source::http_options(&remote, session.name)?;
     let source = source::open(&remote.url, None, &options).await?;
     Ok(source.repo.read_summary().await?)
 }

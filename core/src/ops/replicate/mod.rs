@@ -77,11 +77,14 @@ pub async fn replicate(
         mark_partial(destination, &report.commits).await?;
     }
     report.written = batch.commit().await?;
-    if !partial {
-        for commit in &report.commits {
-            if destination.state().read_partial(commit).await?.is_some() {
-                destination.state().write_partial(commit, None).await?;
-            }
+    for commit in &report.commits {
+        let state = destination.state();
+        if !partial && state.read_partial(commit).await?.is_some() {
+            state.write_partial(commit, None).await?;
+        }
+        // What was deleted on purpose is here again.
+        if state.read_tombstone(commit).await?.is_some() {
+            state.write_tombstone(commit, None).await?;
         }
     }
     options
