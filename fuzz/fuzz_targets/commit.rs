@@ -1,0 +1,3 @@
+//! Commits.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_commit);

@@ -1,0 +1,3 @@
+//! Remotes in repository configurations.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_config);

@@ -1,0 +1,3 @@
+//! Detached metadata and summary signatures.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_detached);

@@ -1,0 +1,3 @@
+//! Key files.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_keyfile);

@@ -1,0 +1,3 @@
+//! Names of objects.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_object_name);

@@ -1,0 +1,3 @@
+//! `ostree.sizes` in metadata.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_sizes);

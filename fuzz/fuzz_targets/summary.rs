@@ -1,0 +1,3 @@
+//! Summaries.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_summary);

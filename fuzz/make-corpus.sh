@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Makes the seed corpus anew, from what the C `ostree` writes. Needs ostree, python3, and root for
+# the attributes of files.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+corpus=$here/corpus
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp"
+
+seed() { # TARGET NAME: from standard input
+  mkdir -p "$corpus/$1" && cat >"$corpus/$1/$2"
+}
+text() { # TARGET TEXT...: each a seed
+  local target=$1 n=0; shift
+  for value in "$@"; do
+    printf '%b' "$value" | seed "$target" "text-$n"
+    n=$((n + 1))
+  done
+}
+
+rm -rf "$corpus"
+mkdir -p tree/sub/empty
+printf 'content\n' >tree/plain
+head -c 300 /dev/zero >tree/zeros
+: >tree/empty
+ln -s plain tree/link
+printf x >"tree/ümlaut"
+printf attributes >tree/with-xattrs
+python3 -c 'import os; os.setxattr("tree/with-xattrs", "user.a", b"value"); os.setxattr("tree/with-xattrs", "user.b", b"")'
+
+export SOURCE_DATE_EPOCH=1600000000
+ostree --repo=repo init --mode=archive --collection-id=org.example.Fuzz
+commit() {
+  ostree --repo=repo commit --timestamp=@1600000000 --add-metadata-string=version=1 \
+    --add-metadata="pairs=@a{sv} {'x': <1>, 'y': <(1, 'z', [byte 1])>}" \
+    --add-metadata="maybe=@mas ['a']" --generate-sizes --body='two
+lines' --add-detached-metadata-string=note=beside "$@" tree
+}
+commit -b a/one
+echo more >tree/more
+commit -b a/one
+gone=$(commit --orphan --subject=gone)
+ostree --repo=repo prune --delete-commit="$gone" >/dev/null
+mkdir -p repo/refs/mirrors/org.example.Other
+cp repo/refs/heads/a/one repo/refs/mirrors/org.example.Other/os
+ostree --repo=repo summary -u --add-metadata="ostree.summary.expires=uint64 9"
+
+for kind in dirtree dirmeta commit filez; do
+  n=0
+  for file in repo/objects/*/*."$kind"; do
+    seed "$kind" "$n" <"$file"
+    n=$((n + 1))
+  done
+done
+n=0
+for file in repo/objects/*/*.filez; do
+  length=$((0x$(head -c 4 "$file" | od -An -tx1 | tr -d ' \n')))
+  tail -c +9 "$file" | head -c "$length" | seed file_header "$n"
+  n=$((n + 1))
+done
+n=0
+for file in repo/objects/*/*.commitmeta; do
+  seed detached "$n" <"$file"
+  { printf 'a{sv}\0'; cat "$file"; } | seed gvariant "detached-$n"
+  n=$((n + 1))
+done
+for file in repo/objects/*/*.tombstone-commit; do seed tombstone 0 <"$file"; done
+seed summary 0 <repo/summary
+for file in repo/objects/*/*.commit; do
+  { printf '(a{sv}aya(say)sstayay)\0'; cat "$file"; } | seed gvariant commit
+done
+{ printf '(a(s(taya{sv}))a{sv})\0'; cat repo/summary; } | seed gvariant summary
+# One entry: a checksum, two lengths of seven bits a byte, a kind; entries end at 0xaa.
+python3 -c 'import sys; sys.stdout.buffer.write(bytes(range(32)) + b"\x87\x03\x05\x01")' | seed sizes 0
+python3 -c 'import sys; sys.stdout.buffer.write(bytes(32) + b"\x80\x80\x01\x00\x04\xaa" + bytes(32) + b"\x01\x02")' |
+  seed sizes 1
+
+sum=$(sha256sum <tree/plain | cut -d' ' -f1)
+text checksum "$sum" "$(printf 'A%.0s' {1..64})"
+text object_name "$sum.commit" "$sum.file-xattrs" "$sum.filez"
+text refs main os/stable/x86_64 origin:os/stable "${sum:0:7}^^" org.example.Os 'ü/-x' '../../etc'
+text paths config "objects/${sum:0:2}/${sum:2}.filez" '../etc/passwd' 'a//b' './a' name
+text gvariant_text "'text \\\\u00fc'" 'uint64 18446744073709551615' "@a{sv} {'x': <byte 0x07>}" \
+  "[1, 2, 3]" "(1.5, 'a', @ms nothing, just 'b')" "b'raw\\\\001'" '<<@ay []>>' '@as []' \
+  "{'a': 1, 'b': 2}" "[(1, true), (-2, false)]" "objectpath '/a/b'" '-9223372036854775808'
+seed keyfile config <repo/config
+text keyfile '[core]\nmode=bare # no comment\n\n# a comment\nlist=a;b\\\\;c;\n[core]\nmode = archive\n' \
+  '# only a comment' '[a]\n[b]\r\nkey\\s=\\s\\n\\\\x\n' '[remote "o"]\nurl=file:///x\n'
+text config '[remote "origin"]\nurl=https://example.org/repo\ngpg-verify=false\nbranches=a;b;\n' \
+  '[core]\nrepo_version=1\nmode=archive-z2\n[remote "x y"]\n[remote "../x"]\nurl=mirrorlist=https://e/m\n' \
+  '[remote "r"]\nurl=http://e\nsign-verify=ed25519;spki\ncollection-id=org.example.Os\nhttp2=maybe\n'
+du -sh "$corpus"
