@@ -27,6 +27,7 @@ mod batch;
 mod body;
 mod db;
 mod error;
+mod index;
 mod lock;
 mod objects;
 mod refs;
@@ -37,4 +38,5 @@ mod settings;
 mod staging;
 mod state;
 
+pub use index::{Compared, IndexOptions, IndexedStore, Misses, Reachable};
 pub use repo::{CreateOptions, LockWait, OpenOptions, SqliteRepo};

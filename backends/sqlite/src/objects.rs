@@ -46,11 +46,7 @@ impl Entry {
     pub(crate) fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             body: row.get(0)?,
-            encoding: match row.get(1)? {
-                0 => Encoding::Canonical,
-                1 => Encoding::Filez,
-                other => return Err(rusqlite::Error::IntegralValueOutOfRange(1, other)),
-            },
+            encoding: encoding_of_number(row.get(1)?)?,
             stored_bytes: row.get(2)?,
             unpacked_bytes: row.get(3)?,
         })
@@ -71,6 +67,15 @@ pub(crate) fn encoding_number(encoding: Encoding) -> i64 {
     match encoding {
         Encoding::Canonical => 0,
         Encoding::Filez => 1,
+    }
+}
+
+/// Returns the encoding that is kept under a number.
+pub(crate) fn encoding_of_number(number: i64) -> rusqlite::Result<Encoding> {
+    match number {
+        0 => Ok(Encoding::Canonical),
+        1 => Ok(Encoding::Filez),
+        other => Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
     }
 }
 

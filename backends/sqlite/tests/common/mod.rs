@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test binary uses a part
 
+pub(crate) mod work;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
