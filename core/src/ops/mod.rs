@@ -7,3 +7,4 @@ mod local_file;
 pub mod prune;
 pub mod pull;
 pub mod replicate;
+pub mod summary;

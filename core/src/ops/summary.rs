@@ -1,0 +1,292 @@
+//! Makes the summary of a repository anew: what its refs hold, and what clients should know first.
+//!
+//! Byte for byte what the C `ostree` 2022.7 makes of the same repository at the same time, the order
+//! of the metadata included: it comes out of a hash table, so what is added first matters.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::format::gvariant::{Dict, Type, Value, VariantDict};
+use crate::format::keyfile::KeyFile;
+use crate::format::{
+    Checksum, CollectionId, Commit, DirMeta, DirTree, ObjectName, ObjectType, RemoteName, Summary,
+    SummaryRef, Xattrs,
+};
+use crate::repo::{RemoteConfig, Repo, bad, load_metadata};
+use crate::store::{
+    BatchOptions, ExpectedRef, Incoming, LockKind, RefAnswer, RefName, RefSpace, RefUpdate,
+    RefValue, SignedSummary,
+};
+
+/// The branch that holds the metadata of a repository with a collection, for clients that trust
+/// commits more than summaries.
+const METADATA_BRANCH: &str = "ostree-metadata";
+
+/// The latest time that can be told as a date: the last second of the year 9999.
+const DATE_SECS_MAX: i64 = 253_402_300_799;
+
+/// The earliest: the first second of the year 1.
+const DATE_SECS_MIN: i64 = -62_135_596_800;
+
+/// What goes into a summary besides what the repository holds.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct SummaryOptions {
+    /// What time it is, seconds since 1970.
+    pub now_secs: u64,
+    /// Metadata to add, such as `ostree.summary.expires`.
+    pub metadata: Dict,
+    /// The static deltas by name (`FROM-TO`, or `TO`), and what their superblocks hash to.
+    pub deltas: Vec<(String, Checksum)>,
+}
+
+/// Makes a summary and puts it in the place of the one that is there; the signature of that is
+/// removed. Returns its bytes, for those who sign it.
+pub async fn update_summary(repo: &Repo, options: &SummaryOptions) -> Result<Bytes> {
+    let lock = repo.objects().lock(LockKind::Shared).await?;
+    let summary = Bytes::from(build_summary(repo, options).await?.to_bytes());
+    let unsigned = SignedSummary {
+        summary: summary.clone(),
+        signature: None,
+    };
+    repo.state().write_summary(Some(unsigned)).await?;
+    drop(lock);
+    Ok(summary)
+}
+
+/// Makes a summary without writing it.
+///
+/// # Errors
+///
+/// [`Missing`](crate::ErrorKind::Missing) when the commit of a ref is not there.
+pub async fn build_summary(repo: &Repo, options: &SummaryOptions) -> Result<Summary> {
+    let config = repo.config().await?;
+    let own = repo.collection_id().await?;
+    let mut collections = collect_refs(repo, &config, own.as_ref()).await?;
+    let refs = match &own {
+        Some(own) => collections.remove(own).unwrap_or_default(),
+        None => local_refs(repo).await?,
+    };
+    let metadata = metadata(repo, options, &config, own.as_ref(), collections).await?;
+    Ok(Summary {
+        refs: entries(repo, refs).await?,
+        metadata,
+    })
+}
+
+/// Refs and their commits, sorted by name.
+type Refs = BTreeMap<String, Checksum>;
+
+async fn local_refs(repo: &Repo) -> Result<Refs> {
+    let mut refs = Refs::new();
+    for (name, _) in repo.refs().list_refs(&RefSpace::Local).await? {
+        if let Some(commit) = repo.follow_ref(&name).await? {
+            refs.insert(name.branch().to_string(), commit);
+        }
+    }
+    Ok(refs)
+}
+
+/// Returns the refs of each collection: mirrored ones, those of remotes that are set to one, and
+/// under the repository's own its own. Where two spaces have the same ref, the last of heads,
+/// mirrors and remotes counts.
+async fn collect_refs(
+    repo: &Repo,
+    config: &KeyFile,
+    own: Option<&CollectionId>,
+) -> Result<BTreeMap<CollectionId, Refs>> {
+    let mut collections = BTreeMap::<CollectionId, Refs>::new();
+    let mut listed = repo.refs().list_refs(&RefSpace::All).await?;
+    listed.sort_by_key(|(name, _)| match name {
+        RefName::Local(_) => 0,
+        RefName::Mirror(..) => 1,
+        RefName::Remote(..) => 2,
+    });
+    for (name, _) in listed {
+        let collection = match &name {
+            RefName::Local(_) => own.cloned(),
+            RefName::Mirror(collection, _) => Some(collection.clone()),
+            RefName::Remote(remote, _) => collection_of_remote(config, remote),
+        };
+        let Some(collection) = collection else {
+            continue;
+        };
+        if let Some(commit) = repo.follow_ref(&name).await? {
+            let refs = collections.entry(collection).or_default();
+            refs.insert(name.branch().to_string(), commit);
+        }
+    }
+    Ok(collections)
+}
+
+/// Returns the collection of a remote; one that is not valid does not count.
+fn collection_of_remote(config: &KeyFile, remote: &RemoteName) -> Option<CollectionId> {
+    let remote = RemoteConfig::read(config, remote).ok().flatten()?;
+    remote.collection_id
+}
+
+async fn entries(repo: &Repo, refs: Refs) -> Result<Vec<SummaryRef>> {
+    let mut entries = Vec::with_capacity(refs.len());
+    for (name, checksum) in refs {
+        let object = ObjectName::commit(checksum);
+        let bytes = load_metadata(&**repo.objects(), &object).await?;
+        let bytes = bytes.ok_or_else(|| {
+            let problem = format!("is not in the repository, and ref '{name}' holds it");
+            Error::missing(problem).about(object)
+        })?;
+        let commit = Commit::parse(&bytes).map_err(|e| Error::from(e).about(object))?;
+        entries.push(SummaryRef {
+            name,
+            commit_bytes: bytes.len() as u64,
+            commit: checksum,
+            metadata: entry_metadata(&commit),
+        });
+    }
+    Ok(entries)
+}
+
+fn entry_metadata(commit: &Commit) -> Dict {
+    let mut metadata = VariantDict::new();
+    // As a signed number, which is how dates before 1970 are kept.
+    let secs = commit.timestamp.cast_signed();
+    if (DATE_SECS_MIN..=DATE_SECS_MAX).contains(&secs) {
+        metadata.insert("ostree.commit.timestamp", commit.timestamp.swap_bytes());
+    }
+    if let Some(Value::Str(version)) = commit.metadata.get("version") {
+        metadata.insert("ostree.commit.version", version.as_str());
+    }
+    metadata.end()
+}
+
+async fn metadata(
+    repo: &Repo,
+    options: &SummaryOptions,
+    config: &KeyFile,
+    own: Option<&CollectionId>,
+    others: BTreeMap<CollectionId, Refs>,
+) -> Result<Dict> {
+    let flag = |key: &str| {
+        let value = config.boolean("core", key);
+        let value = value.map_err(|e| bad(&format!("core.{key}"), e))?;
+        Ok::<_, Error>(value.unwrap_or(false))
+    };
+    let mut metadata = VariantDict::from_dict(&options.metadata);
+    if !options.deltas.is_empty() && !flag("no-deltas-in-summary")? {
+        let mut deltas = VariantDict::new();
+        for (name, superblock) in &options.deltas {
+            deltas.insert(name.as_str(), superblock.as_bytes().to_vec());
+        }
+        metadata.insert("ostree.static-deltas", deltas.end());
+    }
+    let now = options.now_secs.swap_bytes();
+    metadata.insert("ostree.summary.last-modified", now);
+    let mode = config.get_raw("core", "mode").unwrap_or("bare");
+    metadata.insert("ostree.summary.mode", mode);
+    let tombstones = flag("tombstone-commits")?;
+    metadata.insert("ostree.summary.tombstone-commits", tombstones);
+    metadata.insert("ostree.summary.indexed-deltas", true);
+    if let Some(own) = own {
+        metadata.insert("ostree.summary.collection-id", own.as_str());
+    }
+    if !others.is_empty() {
+        let mut map = Vec::with_capacity(others.len());
+        for (collection, refs) in others {
+            let refs = entries(repo, refs).await?.into_iter().map(entry_value);
+            let refs = Value::array(entry_type(), refs.collect());
+            let key = Value::from(collection.as_str());
+            map.push(Value::DictEntry(Box::new((key, refs))));
+        }
+        let element = Type::dict_entry(Type::Str, Type::array(entry_type()));
+        metadata.insert("ostree.summary.collection-map", Value::array(element, map));
+    }
+    Ok(metadata.end())
+}
+
+/// Returns the type of a ref in a summary, `(s(taya{sv}))`.
+fn entry_type() -> Type {
+    let bytes = Type::array(Type::Byte);
+    Type::tuple(vec![
+        Type::Str,
+        Type::tuple(vec![Type::U64, bytes, Type::vardict()]),
+    ])
+}
+
+fn entry_value(entry: SummaryRef) -> Value {
+    let commit = Value::Bytes(entry.commit.as_bytes().to_vec());
+    let value = vec![
+        Value::U64(entry.commit_bytes),
+        commit,
+        entry.metadata.into(),
+    ];
+    Value::Tuple(vec![Value::Str(entry.name), Value::Tuple(value)])
+}
+
+/// Commits the metadata of a repository with a collection to the branch `ostree-metadata`: an empty
+/// tree whose commit carries it. Returns the commit; `None` if there is no collection.
+///
+/// For clients that trust signatures of commits more than those of summaries; the C `ostree` does
+/// it each time before it makes a summary.
+///
+/// # Errors
+///
+/// [`Unavailable`](crate::ErrorKind::Unavailable) when another writer moved the branch meanwhile.
+pub async fn commit_repo_metadata(
+    repo: &Repo,
+    options: &SummaryOptions,
+) -> Result<Option<Checksum>> {
+    let Some(collection) = repo.collection_id().await? else {
+        return Ok(None);
+    };
+    let branch = METADATA_BRANCH.parse()?;
+    let name = RefName::Local(branch);
+    let old = repo.refs().read_ref(&name).await?;
+    let parent = repo.follow_ref(&name).await?;
+    let mut metadata = VariantDict::from_dict(&options.metadata);
+    metadata.insert("ostree.collection-binding", collection.as_str());
+    let refs = Value::strings([METADATA_BRANCH]);
+    metadata.insert("ostree.ref-binding", refs);
+    let tree = DirTree::default().to_bytes();
+    let meta = DirMeta {
+        uid: 0,
+        gid: 0,
+        mode: 0o040_755,
+        xattrs: Xattrs::default(),
+    };
+    let meta = meta.to_bytes();
+    let commit = Commit {
+        metadata: metadata.end(),
+        parent,
+        related: Vec::new(),
+        subject: String::new(),
+        body: String::new(),
+        timestamp: options.now_secs,
+        tree: Checksum::of(&tree),
+        meta: Checksum::of(&meta),
+    };
+    let bytes = commit.to_bytes();
+    let checksum = Checksum::of(&bytes);
+    let batch = repo.objects().begin(BatchOptions::default()).await?;
+    let objects = vec![
+        Incoming::recorded_metadata(ObjectType::DirTree, tree),
+        Incoming::recorded_metadata(ObjectType::DirMeta, meta),
+        Incoming::recorded_metadata(ObjectType::Commit, bytes),
+    ];
+    for put in batch.put(objects).await {
+        put?;
+    }
+    batch.commit().await?;
+    let update = RefUpdate {
+        name: name.clone(),
+        expected: old.map_or(ExpectedRef::Absent, ExpectedRef::Value),
+        new: Some(RefValue::Commit(checksum)),
+    };
+    let answers = repo.refs().update_refs(&[update]).await?;
+    if answers != [RefAnswer::Committed] {
+        let kind = crate::ErrorKind::Unavailable { retry_after: None };
+        let problem = "was moved by another writer meanwhile";
+        return Err(Error::new(kind, problem).about(crate::Subject::Ref(name.to_string())));
+    }
+    Ok(Some(checksum))
+}
