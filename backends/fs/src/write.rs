@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use treeferry_core::error::{Error, Result, from_read};
-use treeferry_core::format::{Checksum, FileHeader, ObjectName, ObjectType};
+use treeferry_core::format::{Checksum, FileHeader, Hasher, ObjectName, ObjectType};
 use treeferry_core::store::{
     Body, ContentReader, FilezReader, Incoming, LocalFile, Payload, Put, Stored, Takeover, Trust,
 };
@@ -101,6 +101,14 @@ impl<'a> Writer<'a> {
                 return Ok(put);
             }
         }
+        if let Some(checksum) = self.hash_of_recorded(&object)? {
+            let unpacked_bytes = content_bytes_of(&object);
+            if let Some(present) =
+                self.present(&ObjectName::file(checksum), None, unpacked_bytes)?
+            {
+                return Ok(present);
+            }
+        }
         let (codec, level) = (&self.context.repo.inner.options.codec, self.level());
         let mut reader = object.into_filez(&**codec, level)?;
         let content_bytes = reader.content_bytes();
@@ -125,6 +133,35 @@ impl<'a> Writer<'a> {
         let name = ObjectName::file(checksum_of(reader.checksum())?);
         store_file::set_mode(pending.file()?, 0o644)?;
         self.finish(pending, name, content_bytes, reader.stored_bytes())
+    }
+
+    /// Hashes a file that is being recorded, before it is compressed: of a tree that was recorded
+    /// before most files are here already, and hashing is some twenty times cheaper.
+    fn hash_of_recorded(&mut self, object: &Incoming) -> Result<Option<Checksum>> {
+        let Body::File {
+            header,
+            content: Payload::Local(file),
+            ..
+        } = object.body()
+        else {
+            return Ok(None);
+        };
+        if object.name().is_some() {
+            return Ok(None);
+        }
+        let mut hasher = Hasher::new();
+        hasher.update(&header.to_canonical());
+        let mut file = file.open()?;
+        self.buffer.resize(WHOLE_BYTES_MAX, 0);
+        loop {
+            match file
+                .read(&mut self.buffer)
+                .map_err(|e| from_read("cannot be read", e))?
+            {
+                0 => return Ok(Some(hasher.finish())),
+                n => hasher.update(&self.buffer[..n]),
+            }
+        }
     }
 
     fn put_content(&mut self, object: Incoming) -> Result<Put> {
@@ -153,6 +190,13 @@ impl<'a> Writer<'a> {
         let ended = self.fill(&mut reader)?;
         if !ended {
             let pending = self.write_rest(&mut reader, content_bytes)?;
+            let found = ObjectName::file(checksum_of(reader.checksum())?);
+            if name.is_none()
+                && let Some(present) = self.present(&found, Some(length), content_bytes)?
+            {
+                self.context.allowance.give_back(content_bytes);
+                return Ok(present);
+            }
             return self.finish_content(pending, &reader);
         }
         let name = ObjectName::file(checksum_of(reader.checksum())?);
@@ -523,4 +567,11 @@ fn stored_length(mode: FsMode, header: &FileHeader, content_bytes: u64) -> u64 {
 fn checksum_of(checksum: Option<Checksum>) -> Result<Checksum> {
     // A reader that came to its end without an error has one.
     checksum.ok_or_else(|| Error::corrupt("ended without having been verified"))
+}
+
+fn content_bytes_of(object: &Incoming) -> u64 {
+    match object.body() {
+        Body::File { content_bytes, .. } => *content_bytes,
+        _ => 0,
+    }
 }
