@@ -8,16 +8,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use bytes::Bytes;
 
-use super::load::load_metadata;
+use super::{Repo, load_many};
 use crate::error::{Error, Result};
 use crate::format::{Checksum, DirTree, ObjectName, TREE_DEPTH_MAX};
-use crate::pool::Pool;
-use crate::store::{Body, Incoming, LocalObjects, ObjectSource, Payload};
-
-/// Requests under way at once, where each dirtree is asked for on its own.
-const REQUESTS_MAX: usize = 32;
+use crate::store::{Body, Incoming, LocalObjects, Payload};
 
 /// Entries of dirtrees that are kept for whoever walks the tree next, at most: some 20 MB.
 const KEPT_ENTRIES_MAX: usize = 200_000;
@@ -71,23 +67,16 @@ pub(crate) struct MeasuredTree {
 /// # Errors
 ///
 /// Names the dirtree that is too deep, or below which there is too much.
-pub async fn measure_tree(
-    source: &dyn ObjectSource,
-    pool: &Pool,
-    root: &Checksum,
-    limits: TreeLimits,
-) -> Result<TreeMeasure> {
-    Ok(measure_and_keep(source, pool, root, limits).await?.measure)
+pub async fn measure_tree(repo: &Repo, root: &Checksum, limits: TreeLimits) -> Result<TreeMeasure> {
+    Ok(measure_and_keep(repo, root, limits).await?.measure)
 }
 
 /// Measures a tree as [`measure_tree`] does, and keeps what was read.
 pub(crate) async fn measure_and_keep(
-    source: &dyn ObjectSource,
-    pool: &Pool,
+    repo: &Repo,
     root: &Checksum,
     limits: TreeLimits,
 ) -> Result<MeasuredTree> {
-    let local = source.local();
     let mut graph = Graph::new(*root);
     let mut kept = HashMap::new();
     let mut kept_entries = 0;
@@ -96,16 +85,14 @@ pub(crate) async fn measure_and_keep(
         if level > limits.depth_max {
             return Err(too_deep(limits, wanted[0]));
         }
-        let trees = match &local {
-            Some(local) => read_local(local, pool, wanted).await?,
-            None => read_each(source, wanted).await?,
-        };
-        for (checksum, tree) in trees {
-            graph.add(&checksum, tree.as_ref());
+        let names = wanted.into_iter().map(ObjectName::dirtree).collect();
+        for (name, tree) in load_many(repo, names, DirTree::parse).await? {
+            let tree = tree?;
+            graph.add(&name.checksum, tree.as_ref());
             let Some(tree) = tree else { continue };
             kept_entries += tree.files().len() + tree.dirs().len();
             if kept_entries <= KEPT_ENTRIES_MAX {
-                kept.insert(checksum, Arc::new(tree));
+                kept.insert(name.checksum, Arc::new(tree));
             }
         }
         level += 1;
@@ -114,38 +101,6 @@ pub(crate) async fn measure_and_keep(
         measure: graph.measure(limits)?,
         dirtrees: kept,
     })
-}
-
-type Read = Vec<(Checksum, Option<DirTree>)>;
-
-async fn read_local(
-    local: &Arc<dyn LocalObjects>,
-    pool: &Pool,
-    wanted: Vec<Checksum>,
-) -> Result<Read> {
-    let share = wanted.len().div_ceil(pool.width()).max(16);
-    let jobs = wanted.chunks(share).map(|chunk| {
-        let (local, chunk) = (Arc::clone(local), chunk.to_vec());
-        pool.run(move || {
-            let read = |checksum| Ok((checksum, read_local_dirtree(&*local, &checksum)?));
-            chunk.into_iter().map(read).collect::<Result<Read>>()
-        })
-    });
-    Ok(futures::future::try_join_all(jobs).await?.concat())
-}
-
-async fn read_each(source: &dyn ObjectSource, wanted: Vec<Checksum>) -> Result<Read> {
-    let read = |checksum| async move {
-        let name = ObjectName::dirtree(checksum);
-        let bytes = load_metadata(source, &name).await?;
-        let parse =
-            |bytes: bytes::Bytes| DirTree::parse(&bytes).map_err(|e| Error::from(e).about(name));
-        Ok((checksum, bytes.map(parse).transpose()?))
-    };
-    stream::iter(wanted.into_iter().map(read))
-        .buffer_unordered(REQUESTS_MAX)
-        .try_collect()
-        .await
 }
 
 /// Reads and verifies a dirtree of a local store; `None` when it is not there. **Blocking.**
@@ -166,7 +121,7 @@ pub(crate) fn read_local_dirtree(
 pub(crate) fn read_local_metadata(
     local: &dyn LocalObjects,
     name: ObjectName,
-) -> Result<Option<bytes::Bytes>> {
+) -> Result<Option<Bytes>> {
     let Some(bytes) = local.read_metadata(&name)? else {
         return Ok(None);
     };

@@ -161,7 +161,7 @@ pub async fn checkout_tree(
     }
     let placer = placer(repo, options)?;
     let source = &**repo.objects();
-    let measured = measure_and_keep(source, repo.pool(), &root.tree, options.limits).await?;
+    let measured = measure_and_keep(repo, &root.tree, options.limits).await?;
     let MeasuredTree { dirtrees, .. } = measured;
     let tree = match dirtrees.get(&root.tree) {
         Some(tree) => Arc::clone(tree),
