@@ -1,8 +1,10 @@
 //! Reads files and directories of this machine as what they would be as objects. **Blocking.**
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -25,7 +27,7 @@ pub(crate) enum ReadXattrs {
 /// opens the former.
 pub(crate) fn read_file(
     dir: BorrowedFd<'_>,
-    name: &str,
+    name: &OsStr,
     stat: &Stat,
     which: ReadXattrs,
 ) -> Result<(FileHeader, Option<File>)> {
@@ -97,9 +99,9 @@ pub(crate) fn open_xattrs(fd: BorrowedFd<'_>) -> Result<Xattrs> {
 }
 
 /// Reads the extended attributes of what cannot be opened, such as a symbolic link.
-pub(crate) fn unopened_xattrs(dir: BorrowedFd<'_>, name: &str) -> Result<Xattrs> {
+pub(crate) fn unopened_xattrs(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Xattrs> {
     // There are no calls for this that take a directory; these do not follow the last part.
-    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+    let path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(name);
     collect(
         || {
             let mut names = Vec::with_capacity(rustix::fs::llistxattr_query(&path)?);

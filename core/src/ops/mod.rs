@@ -2,7 +2,9 @@
 
 pub mod checkout;
 pub mod commit;
+pub mod diff;
 pub mod fsck;
+pub mod list;
 mod local_file;
 pub mod prune;
 pub mod pull;

@@ -29,7 +29,7 @@ impl Placer {
             LinkView::UserOnly => ReadXattrs::None,
             _ => ReadXattrs::All,
         };
-        let (mut header, file) = local_file::read_file(spot.dir, spot.name, stat, which)?;
+        let (mut header, file) = local_file::read_file(spot.dir, spot.name.as_ref(), stat, which)?;
         match view {
             LinkView::UserOnly => (header.uid, header.gid) = (0, 0),
             LinkView::User => {
@@ -59,7 +59,8 @@ impl Placer {
         if self.mode != CheckoutMode::User || at::kind(stat) != kind {
             return Ok(false);
         }
-        let (theirs, file) = local_file::read_file(spot.dir, spot.name, stat, ReadXattrs::None)?;
+        let (theirs, file) =
+            local_file::read_file(spot.dir, spot.name.as_ref(), stat, ReadXattrs::None)?;
         match kind {
             FileType::Symlink => Ok(theirs.symlink_target == header.symlink_target),
             _ if theirs.mode & 0o7777 != user_mode(header.mode) => Ok(false),
@@ -69,6 +70,6 @@ impl Placer {
 
     /// Returns whether the extended attributes of the special file at `spot` are `expected`.
     pub(super) fn has_xattrs(&self, spot: &Spot<'_>, expected: &Xattrs) -> Result<bool> {
-        Ok(local_file::unopened_xattrs(spot.dir, spot.name)? == *expected)
+        Ok(local_file::unopened_xattrs(spot.dir, spot.name.as_ref())? == *expected)
     }
 }

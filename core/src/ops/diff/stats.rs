@@ -1,0 +1,56 @@
+//! How many objects two commits have in common.
+
+use crate::error::{Error, Result};
+use crate::format::{Checksum, ObjectName, ObjectType};
+use crate::repo::{Depth, History, ReachOptions, ReachRoot, Reachable, Repo};
+
+/// Objects that are looked up in one go.
+const NAMES_A_STEP: usize = 4096;
+
+/// How many objects two commits have, and how many of them in common.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiffStats {
+    /// Objects of the first, the commit included.
+    pub from_objects: u64,
+    /// Objects of the second, the commit included.
+    pub to_objects: u64,
+    /// Objects that both have.
+    pub common_objects: u64,
+    /// How many bytes those take in the repository.
+    pub common_stored_bytes: u64,
+}
+
+/// Counts the objects of two commits, without their history.
+pub async fn diff_stats(repo: &Repo, from: &Checksum, to: &Checksum) -> Result<DiffStats> {
+    let (from, to) = (objects_of(repo, from).await?, objects_of(repo, to).await?);
+    let types = || ObjectType::ALL.into_iter();
+    let common: Vec<_> = types()
+        .flat_map(|t| from.checksums(t).map(move |c| ObjectName::new(t, c)))
+        .filter(|name| to.contains(name))
+        .collect();
+    let mut common_stored_bytes = 0;
+    for names in common.chunks(NAMES_A_STEP) {
+        for (stat, name) in repo.objects().stat(names).await?.iter().zip(names) {
+            let missing = || Error::missing("is not in the repository").about(*name);
+            common_stored_bytes += stat.ok_or_else(missing)?.stored_bytes;
+        }
+    }
+    Ok(DiffStats {
+        from_objects: types().map(|t| from.count(t)).sum(),
+        to_objects: types().map(|t| to.count(t)).sum(),
+        common_objects: common.len() as u64,
+        common_stored_bytes,
+    })
+}
+
+async fn objects_of(repo: &Repo, commit: &Checksum) -> Result<Reachable> {
+    let root = ReachRoot {
+        commit: *commit,
+        history: History::Depth(Depth::Parents(0)),
+    };
+    let mut found = repo.reach(&[root], &ReachOptions::default()).await?;
+    match found.take_problems().into_iter().next() {
+        Some(problem) => Err(problem.error.about(problem.name)),
+        None => Ok(found),
+    }
+}
