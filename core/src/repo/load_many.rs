@@ -40,19 +40,19 @@ where
     // Both cores are worth using from few objects on; a hop costs about as much as one object.
     let share = names.len().div_ceil(repo.pool().width());
     let chunk = share.clamp(8, OBJECTS_A_JOB);
-    let jobs = names.chunks(chunk).map(|chunk| {
-        let (chunk, local) = (chunk.to_vec(), local.clone());
+    let chunks: Vec<_> = names.chunks(chunk).map(<[ObjectName]>::to_vec).collect();
+    let jobs = stream::iter(chunks).map(|chunk| {
+        let local = local.clone();
         repo.pool().run(move || {
             let load = |name| {
-                let bytes = local
-                    .read_metadata(&name)
-                    .and_then(|found| verify(name, found));
+                let bytes = local.read_metadata(&name);
+                let bytes = bytes.and_then(|found| verify(name, found));
                 (name, parse_loaded(name, bytes, parse))
             };
             Ok(chunk.into_iter().map(load).collect::<Vec<_>>())
         })
     });
-    let jobs = stream::iter(jobs).buffer_unordered(repo.pool().width());
+    let jobs = jobs.buffer_unordered(repo.pool().width());
     let loaded: Vec<Vec<_>> = jobs.try_collect().await?;
     Ok(loaded.into_iter().flatten().collect())
 }

@@ -36,6 +36,7 @@ pub(super) async fn check(check: &mut Check<'_>, mut files: Vec<Checksum>) -> Re
     });
     let repo = check.repo;
     let groups = files.chunks(FILES_A_JOB).map(<[Checksum]>::to_vec);
+    let groups: Vec<_> = groups.collect();
     let local = repo.objects().local();
     let checks = stream::iter(groups).map(|group| {
         let local = local.clone();

@@ -161,8 +161,9 @@ impl Check<'_> {
             let error = Error::corrupt("directories are nested too deep");
             self.found(ObjectName::dirtree(tree), error);
         }
-        self.check_dirmetas(reachable.checksums(ObjectType::DirMeta))
-            .await?;
+        let dirmetas = reachable.checksums(ObjectType::DirMeta);
+        let dirmetas = dirmetas.map(ObjectName::dirmeta).collect();
+        self.check_dirmetas(dirmetas).await?;
         self.report.metadata_objects += reachable.count(ObjectType::DirTree);
         if self.is_over() {
             return Ok(());
@@ -280,8 +281,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    async fn check_dirmetas(&mut self, dirmetas: impl Iterator<Item = Checksum>) -> Result<()> {
-        let names: Vec<_> = dirmetas.map(ObjectName::dirmeta).collect();
+    async fn check_dirmetas(&mut self, names: Vec<ObjectName>) -> Result<()> {
         self.report.metadata_objects += names.len() as u64;
         let parse = |bytes: &[u8]| DirMeta::parse(bytes).map(drop);
         for (name, loaded) in load_many(self.repo, names, parse).await? {

@@ -37,7 +37,8 @@ pub(super) async fn delete(
     let marked: HashSet<_> = repo.state().list_partial().await?.into_iter().collect();
     // A prune of commits only leaves their trees whole.
     if options.scope == ReachScope::Everything {
-        let whole = commits.iter().filter(|commit| !marked.contains(commit));
+        let mut whole = commits.clone();
+        whole.retain(|commit| !marked.contains(commit));
         mark(repo, whole, Some(Partial::Fetching)).await?;
     }
     bury(repo, &commits).await?;
@@ -49,20 +50,14 @@ pub(super) async fn delete(
     for step in names.chunks(OBJECTS_A_STEP) {
         repo.objects().delete(lock, step).await?;
     }
-    let gone = commits
-        .iter()
-        .filter(|commit| options.scope == ReachScope::Everything || marked.contains(commit));
+    let mut gone = commits;
+    gone.retain(|commit| options.scope == ReachScope::Everything || marked.contains(commit));
     mark(repo, gone, None).await
 }
 
-async fn mark(
-    repo: &Repo,
-    commits: impl Iterator<Item = &Checksum>,
-    partial: Option<Partial>,
-) -> Result<()> {
+async fn mark(repo: &Repo, commits: Vec<Checksum>, partial: Option<Partial>) -> Result<()> {
     let write =
         |commit: Checksum| async move { repo.state().write_partial(&commit, partial).await };
-    let commits: Vec<_> = commits.copied().collect();
     let writes = stream::iter(commits.into_iter().map(write));
     writes.buffer_unordered(MARKS_AT_ONCE).try_collect().await
 }

@@ -1,0 +1,265 @@
+//! A prune that is interrupted anywhere leaves no commit that looks whole and is not; walks are
+//! bounded by the number of objects.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use support::{Pile, header};
+use treeferry_core::error::{Error, ErrorKind, Result};
+use treeferry_core::format::{Branch, Checksum, ObjectName, ObjectType};
+use treeferry_core::ops::fsck::{FsckExtent, FsckOptions, fsck};
+use treeferry_core::ops::prune::{PruneOptions, PruneRoots, prune};
+use treeferry_core::ops::replicate::{ReplicateOptions, replicate};
+use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata, update_summary};
+use treeferry_core::repo::{Depth, History, ReachOptions, ReachRoot, Repo};
+use treeferry_core::store::{
+    Batch, BatchOptions, Body, Encoding, ExpectedRef, Listed, LocalObjects, LockGuard, LockKind,
+    MemoryStore, ObjectSource, ObjectStore, RefName, RefUpdate, RefValue, ResumableSource, Scratch,
+    Stat,
+};
+
+/// A store in which deleting stops for good after some objects, as if the power went.
+#[derive(Debug)]
+struct Interrupted {
+    inner: MemoryStore,
+    deletes_left: AtomicUsize,
+    order: Order,
+}
+
+/// In which order deletions reach the disk.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    AsAsked,
+    /// As a filesystem may do it that was not told to sync in between.
+    Reversed,
+}
+
+#[async_trait]
+impl ObjectSource for Interrupted {
+    fn encoding(&self) -> Encoding {
+        self.inner.encoding()
+    }
+
+    async fn stat(&self, names: &[ObjectName]) -> Result<Vec<Option<Stat>>> {
+        self.inner.stat(names).await
+    }
+
+    async fn fetch(&self, name: &ObjectName) -> Result<Option<Body>> {
+        self.inner.fetch(name).await
+    }
+
+    fn local(&self) -> Option<Arc<dyn LocalObjects>> {
+        self.inner.local()
+    }
+
+    fn resumable(&self) -> Option<Arc<dyn ResumableSource>> {
+        self.inner.resumable()
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Interrupted {
+    async fn begin(&self, options: BatchOptions) -> Result<Box<dyn Batch>> {
+        self.inner.begin(options).await
+    }
+
+    fn list(&self, object_type: ObjectType) -> BoxStream<'static, Result<Listed>> {
+        self.inner.list(object_type)
+    }
+
+    async fn delete(&self, lock: &LockGuard, names: &[ObjectName]) -> Result<Vec<Option<u64>>> {
+        let mut names = names.to_vec();
+        if matches!(self.order, Order::Reversed) {
+            names.reverse();
+        }
+        let mut freed = Vec::new();
+        for name in names {
+            let one_less = |left: usize| left.checked_sub(1);
+            let taken =
+                self.deletes_left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+            if taken.is_err() {
+                return Err(Error::new(ErrorKind::Indeterminate, "the power went"));
+            }
+            freed.extend(self.inner.delete(lock, &[name]).await?);
+        }
+        Ok(freed)
+    }
+
+    async fn lock(&self, kind: LockKind) -> Result<LockGuard> {
+        self.inner.lock(kind).await
+    }
+
+    fn scratch(&self) -> Option<Arc<dyn Scratch>> {
+        self.inner.scratch()
+    }
+}
+
+/// Fills a store with three commits in a row, and a ref to the last.
+async fn filled() -> (MemoryStore, Arc<Pile>, Vec<Checksum>) {
+    let pile = Arc::new(Pile::default());
+    let mut commits: Vec<Checksum> = Vec::new();
+    for salt in ["one", "two", "three"] {
+        commits.push(pile.small_commit(salt, commits.last().copied()));
+    }
+    let store = MemoryStore::default();
+    let repo = Repo::new(Arc::new(store.clone()));
+    let sources: [Arc<dyn ObjectSource>; 1] = [pile.clone()];
+    let options = ReplicateOptions::default();
+    replicate(&sources, &repo, &commits, &options)
+        .await
+        .unwrap();
+    let update = RefUpdate {
+        name: RefName::Local(Branch::new("main").unwrap()),
+        expected: ExpectedRef::Absent,
+        new: commits.last().copied().map(RefValue::Commit),
+    };
+    repo.refs().update_refs(&[update]).await.unwrap();
+    (store, pile, commits)
+}
+
+fn last_only() -> PruneOptions {
+    let mut options = PruneOptions::default();
+    options.roots = PruneRoots::Refs;
+    options.depth = Some(Depth::Parents(0));
+    options
+}
+
+#[tokio::test]
+async fn a_prune_interrupted_anywhere_leaves_no_false_commit() {
+    interrupt_anywhere(Order::AsAsked).await;
+}
+
+#[tokio::test]
+async fn a_prune_whose_deletions_reach_the_disk_in_any_order_leaves_no_false_commit() {
+    interrupt_anywhere(Order::Reversed).await;
+}
+
+async fn interrupt_anywhere(order: Order) {
+    let mut interruptions = 0;
+    for deletes in 0.. {
+        let (store, pile, commits) = filled().await;
+        let state = Arc::new(store.clone());
+        let objects = Arc::new(Interrupted {
+            inner: store.clone(),
+            deletes_left: AtomicUsize::new(deletes),
+            order,
+        });
+        let broken = Repo::from_parts(objects, state.clone(), state);
+        let result = prune(&broken, &last_only()).await;
+
+        // Whatever is left is sound, and a walk over all commits can be made.
+        let repo = Repo::new(Arc::new(store));
+        let mut check = FsckOptions::default();
+        check.extent = FsckExtent::All;
+        let report = fsck(&repo, &check).await.unwrap();
+        assert!(report.is_sound(), "after {deletes}: {:?}", report.findings);
+        prune(&repo, &PruneOptions::default()).await.unwrap();
+        // A commit that was being deleted is completed by a pull, which does not take it for whole.
+        let sources: [Arc<dyn ObjectSource>; 1] = [pile];
+        let options = ReplicateOptions::default();
+        replicate(&sources, &repo, &commits, &options)
+            .await
+            .unwrap();
+        let report = fsck(&repo, &check).await.unwrap();
+        assert!(report.is_sound(), "after {deletes} and a pull");
+        assert_eq!((report.commits, report.commits_partial), (3, 0));
+        if result.is_ok() {
+            break;
+        }
+        interruptions += 1;
+    }
+    assert!(
+        interruptions > 8,
+        "only {interruptions} objects were deleted"
+    );
+}
+
+#[tokio::test]
+async fn a_tree_of_very_many_paths_is_walked_once_an_object() {
+    // 200 directories, each holding the next one twice: 2^200 paths.
+    let pile = Arc::new(Pile::default());
+    let meta = pile.meta(0o755);
+    let mut tree = pile.tree(&[("file", pile.file(&header(0o644), b"x"))], &[]);
+    for _ in 0..200 {
+        tree = pile.tree(&[], &[("a", tree, meta), ("b", tree, meta)]);
+    }
+    let commit = pile.commit(tree, meta, None);
+    let store = MemoryStore::default();
+    let repo = Repo::new(Arc::new(store));
+    let sources: [Arc<dyn ObjectSource>; 1] = [pile];
+    let options = ReplicateOptions::default();
+    replicate(&sources, &repo, &[commit], &options)
+        .await
+        .unwrap();
+    let root = ReachRoot {
+        commit,
+        history: History::Depth(Depth::All),
+    };
+    let reachable = repo.reach(&[root], &ReachOptions::default()).await.unwrap();
+    assert_eq!(reachable.count(ObjectType::DirTree), 201);
+    assert_eq!(reachable.count(ObjectType::File), 1);
+    assert!(reachable.problems().is_empty() && reachable.too_deep().is_none());
+    assert!(
+        fsck(&repo, &FsckOptions::default())
+            .await
+            .unwrap()
+            .is_sound()
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_reachable_from_what_is_not_there() {
+    let (store, _, commits) = filled().await;
+    let repo = Repo::new(Arc::new(store));
+    let root = |commit| ReachRoot {
+        commit,
+        history: History::Depth(Depth::All),
+    };
+    let missing = [root(Checksum::of(b"nothing"))];
+    let reachable = repo
+        .reach(&missing, &ReachOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(reachable.count(ObjectType::Commit), 0);
+    assert!(reachable.problems().is_empty());
+    // A commit that is taken for absent ends the history before it.
+    let options = ReachOptions {
+        absent: HashSet::from([commits[1]]),
+        ..ReachOptions::default()
+    };
+    let reachable = repo.reach(&[root(commits[2])], &options).await.unwrap();
+    assert!(reachable.contains(&ObjectName::commit(commits[2])));
+    assert!(!reachable.contains(&ObjectName::commit(commits[0])));
+    assert_eq!(reachable.count(ObjectType::Commit), 1);
+}
+
+#[tokio::test]
+async fn a_prune_waits_for_writers() {
+    let (store, ..) = filled().await;
+    let repo = Repo::new(Arc::new(store.clone()));
+    let writer = store.lock(LockKind::Shared).await.unwrap();
+    let task = tokio::spawn(async move { prune(&repo, &last_only()).await });
+    tokio::task::yield_now().await;
+    assert!(!task.is_finished());
+    drop(writer);
+    assert!(task.await.unwrap().unwrap().objects_pruned > 0);
+}
+
+/// Runtimes of many threads need that.
+#[test]
+fn all_verbs_can_be_spawned() {
+    fn is_send<T: Send>(_: T) {}
+    let repo = support::memory_repo();
+    is_send(prune(&repo, &PruneOptions::default()));
+    is_send(fsck(&repo, &FsckOptions::default()));
+    is_send(repo.reach(&[], &ReachOptions::default()));
+    is_send(update_summary(&repo, &SummaryOptions::default()));
+    is_send(commit_repo_metadata(&repo, &SummaryOptions::default()));
+}
