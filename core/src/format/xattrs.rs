@@ -18,6 +18,12 @@ impl Xattrs {
         Self(attributes)
     }
 
+    /// Takes attributes in the order in which they are to be stored; no name may occur twice.
+    pub fn in_order<'a>(attributes: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
+        let attributes = attributes.into_iter();
+        Self(attributes.map(|(n, v)| (n.to_vec(), v.to_vec())).collect())
+    }
+
     /// Reads `a(ayay)`. Names must end in NUL, have no other, and appear once.
     pub fn parse(data: &[u8]) -> Result<Self, FormatError> {
         let this = Self::parse_pairs(data).map_err(|e| e.within(WHAT))?;

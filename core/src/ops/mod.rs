@@ -4,6 +4,7 @@ pub mod checkout;
 pub mod commit;
 pub mod diff;
 pub mod fsck;
+pub mod labels;
 pub mod list;
 mod local_file;
 pub mod prune;

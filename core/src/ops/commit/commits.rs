@@ -25,6 +25,9 @@ impl Recorder<'_> {
         rules: &mut Rules,
         repo: &Repo,
     ) -> Result<()> {
+        if rules.change_nothing() && self.tree.is_blank() {
+            return self.tree.load(MutableTree::ROOT, root, self.batch).await;
+        }
         let mut waiting = vec![Waiting {
             root,
             at: None,
@@ -135,12 +138,14 @@ impl Recorder<'_> {
             xattrs: rules.xattrs(path, owned.mode, found.xattrs.clone())?,
         };
         if header == *found {
+            self.stats.content_total += 1;
             return Ok(Some(file));
         }
         let bytes = content.content_bytes();
+        let target_bytes = header.symlink_target.len() as u64;
         let payload = Payload::Reader(Box::new(content));
         let put = put_one(self.batch, Incoming::recorded_file(header, bytes, payload)).await?;
-        self.count_file(&put);
+        self.count_file(&put, target_bytes);
         Ok(Some(put.name.checksum))
     }
 }

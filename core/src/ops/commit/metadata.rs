@@ -1,6 +1,6 @@
 //! The metadata of a commit, in the order in which OSTree lays it out.
 //!
-//! Kept keys, added keys, the binding to refs and that to a collection follow one another, keys
+//! Added keys, kept keys, the binding to refs and that to a collection follow one another, keys
 //! that occur twice included. Marking it bootable goes through a hash table, which reorders all
 //! that is there and drops duplicates. Sizes come last.
 
@@ -21,8 +21,8 @@ pub(super) async fn metadata(
     root: TreeRoot,
     source: &dyn ObjectSource,
 ) -> Result<Dict> {
-    let mut entries = kept(&options.keep_metadata, parent)?;
-    entries.extend(options.metadata.iter().cloned());
+    let mut entries = options.metadata.clone();
+    entries.extend(kept(&options.keep_metadata, parent)?);
     if let Bindings::Record(more) = &options.bindings {
         let target = options.target.iter().map(ToString::to_string);
         let mut refs: Vec<String> = target.chain(more.iter().map(ToString::to_string)).collect();

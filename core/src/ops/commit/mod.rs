@@ -5,6 +5,7 @@
 //! path_rules   the files of --statoverride and --skip-list            (pure)
 //! rules        owner, mode and attributes to record of what is found  (pure)
 //! scan         directories of this machine, in blocking steps
+//! consume      deletes what was recorded, at the very end
 //! commits      trees of other commits
 //! mutable_tree trees laid over one another
 //! record       the loop that scans, stores and writes directories
@@ -15,6 +16,7 @@
 //! was. Whatever fails on the way leaves the ref where it was.
 
 mod commits;
+mod consume;
 mod metadata;
 mod mutable_tree;
 mod options;
@@ -24,25 +26,30 @@ mod rules;
 mod scan;
 mod xattrs;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 pub use options::{
     Bindings, Bootable, CommitOptions, CommitOutcome, CommitReport, CommitStats, Executables,
-    Modifier, Parent, Permissions, Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
+    HardLinks, Modifier, Parent, Permissions, Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
 };
 pub use path_rules::{SkipList, StatOverrides};
 
+use self::consume::Seen;
 use self::mutable_tree::MutableTree;
 use self::record::{Layer, Recorder};
 use self::rules::Rules;
+use self::scan::Plan;
 use crate::error::{Error, Result};
 use crate::format::gvariant::Dict;
 use crate::format::keyfile::KeyFile;
 use crate::format::{Checksum, Commit, ObjectName, ObjectType};
 use crate::repo::{Phase, Repo, TreeRoot};
 use crate::store::{
-    Batch, BatchOptions, Encoding, ExpectedRef, Incoming, Leftovers, RefAnswer, RefName, RefUpdate,
-    RefValue, Swap, Takeover,
+    Batch, BatchOptions, Encoding, ExpectedRef, Incoming, Leftovers, LinkView, LocalObjects,
+    RefAnswer, RefName, RefUpdate, RefValue, Swap,
 };
 
 /// Records a commit, durable when it returns.
@@ -79,6 +86,7 @@ pub async fn commit(repo: &Repo, options: CommitOptions) -> Result<CommitReport>
     };
     if let (Unchanged::Skip, true, Some(parent)) = (options.unchanged, unchanged, parent) {
         (report.commit, report.outcome) = (parent, CommitOutcome::Unchanged);
+        consume(repo, options.sources, recorded.consumed).await?;
         return Ok(report);
     }
     let value = commit_value(
@@ -98,6 +106,9 @@ pub async fn commit(repo: &Repo, options: CommitOptions) -> Result<CommitReport>
     after_objects(repo, &options, &report.commit).await?;
     if let Some(name) = target {
         report.outcome = move_ref(repo, name, current, report.commit).await?;
+    }
+    if report.outcome == CommitOutcome::Committed {
+        consume(repo, options.sources, recorded.consumed).await?;
     }
     options
         .progress
@@ -149,6 +160,29 @@ async fn load_parent(
 struct Recorded {
     stats: CommitStats,
     sizes: Option<Vec<(ObjectName, u64, u64)>>,
+    consumed: Vec<(PathBuf, Seen)>,
+}
+
+/// Returns how hard links are recognised, where content can be linked at all.
+fn links(repo: &Repo, wanted: HardLinks) -> Option<(Arc<dyn LocalObjects>, HardLinks)> {
+    let objects = match wanted {
+        HardLinks::Read => None,
+        HardLinks::Recognise | HardLinks::Trust => repo.objects().local(),
+    }?;
+    (objects.link_view() != LinkView::None).then_some((objects, wanted))
+}
+
+/// Deletes the directories that were recorded, if they are to be.
+async fn consume(repo: &Repo, sources: SourceUse, consumed: Vec<(PathBuf, Seen)>) -> Result<()> {
+    if sources == SourceUse::Keep {
+        return Ok(());
+    }
+    let delete = move || {
+        consumed
+            .iter()
+            .try_for_each(|(origin, seen)| seen.delete(origin))
+    };
+    repo.pool().run(delete).await
 }
 
 async fn record_trees(
@@ -173,16 +207,19 @@ async fn record_trees(
         modifier.xattrs = XattrPolicy::Drop;
     }
     let mut rules = Rules::new(modifier);
-    let takeover = match options.sources {
-        SourceUse::Keep => Takeover::Reflink,
-        SourceUse::Consume => Takeover::Rename,
+    let plan = Plan {
+        sources: options.sources,
+        links: links(repo, options.hard_links),
     };
+    let mut consumed = Vec::new();
     for (i, tree) in options.trees.iter().enumerate() {
         let last = i + 1 == options.trees.len();
         let layer = if last { Layer::Last } else { Layer::Inner };
         match tree {
             TreeInput::Dir(origin) => {
-                rules = recorder.directory(origin, takeover, layer, rules).await?;
+                let walked = recorder.directory(origin, &plan, layer, rules).await?;
+                rules = walked.0;
+                consumed.push((origin.clone(), walked.1));
             }
             TreeInput::Commit(commit) => {
                 let root = repo.tree_of(commit).await?;
@@ -195,6 +232,7 @@ async fn record_trees(
     let recorded = Recorded {
         stats: recorder.stats,
         sizes: recorder.sizes,
+        consumed,
     };
     Ok((root, recorded))
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::format::{
-    Checksum, DirEntry, DirTree, FileEntry, METADATA_BYTES_MAX, ObjectName, ObjectType,
-};
+use crate::format::{Checksum, DirEntry, DirTree, FileEntry, METADATA_BYTES_MAX, ObjectType};
 use crate::repo::{TreeRoot, load_dirtree};
 use crate::store::{Incoming, ObjectSource};
 
@@ -22,6 +20,8 @@ pub(super) struct MutableTree {
 
 #[derive(Debug, Default)]
 struct Dir {
+    /// The dirtree it was filled from: if it still is that, there is nothing to write.
+    origin: Option<Checksum>,
     meta: Option<Checksum>,
     files: BTreeMap<Box<str>, Checksum>,
     dirs: BTreeMap<Box<str>, Child>,
@@ -53,6 +53,7 @@ impl MutableTree {
     ) -> Result<()> {
         let tree = load_dirtree(source, &root.tree).await?;
         let dir = &mut self.dirs[node.0];
+        dir.origin = Some(root.tree);
         dir.meta = Some(root.meta);
         let files = tree.files().iter();
         dir.files
@@ -66,6 +67,12 @@ impl MutableTree {
         };
         dir.dirs.extend(tree.dirs().iter().map(recorded));
         Ok(())
+    }
+
+    /// Returns whether nothing at all is in the tree yet.
+    pub(super) fn is_blank(&self) -> bool {
+        let root = &self.dirs[Self::ROOT.0];
+        root.meta.is_none() && root.files.is_empty() && root.dirs.is_empty()
     }
 
     /// Returns the directory `name` in `node`, made if it is not there.
@@ -181,11 +188,10 @@ impl MutableTree {
             );
             return Err(Error::invalid(problem));
         }
-        let tree = ObjectName::dirtree(Checksum::of(&bytes));
-        out.push(Incoming::recorded_metadata(ObjectType::DirTree, bytes));
-        Ok(TreeRoot {
-            tree: tree.checksum,
-            meta,
-        })
+        let tree = Checksum::of(&bytes);
+        if dir.origin != Some(tree) {
+            out.push(Incoming::recorded_metadata(ObjectType::DirTree, bytes));
+        }
+        Ok(TreeRoot { tree, meta })
     }
 }

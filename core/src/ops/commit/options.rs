@@ -1,10 +1,12 @@
 //! What to record, and how.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::path_rules::{SkipList, StatOverrides};
 use crate::format::gvariant::Value;
 use crate::format::{Branch, Checksum, Refspec};
+use crate::ops::labels::Labels;
 use crate::repo::{Progress, TreeRoot};
 use crate::store::{Durability, RefValue};
 
@@ -31,7 +33,7 @@ pub struct CommitOptions {
     pub modifier: Modifier,
     /// Metadata, in the order in which it is stored. A key may occur twice.
     pub metadata: Vec<(String, Value)>,
-    /// Keys whose values are taken over from the parent; they stand before `metadata`.
+    /// Keys whose values are taken over from the parent; they stand after `metadata`.
     pub keep_metadata: Vec<String>,
     /// Metadata beside the commit, in order; what the commit had is replaced.
     pub detached_metadata: Vec<(String, Value)>,
@@ -45,6 +47,8 @@ pub struct CommitOptions {
     pub unchanged: Unchanged,
     /// What becomes of files in directories that were recorded.
     pub sources: SourceUse,
+    /// What to make of files that are hard links to objects of the repository.
+    pub hard_links: HardLinks,
     /// How durability is bought.
     pub durability: Durability,
     /// Who listens.
@@ -93,6 +97,8 @@ pub struct Modifier {
     pub permissions: Permissions,
     /// What becomes of extended attributes.
     pub xattrs: XattrPolicy,
+    /// SELinux labels, in place of those that are found.
+    pub labels: Option<Arc<Labels>>,
 }
 
 /// What becomes of write permission for executable files.
@@ -177,9 +183,24 @@ pub enum SourceUse {
     /// They stay.
     #[default]
     Keep,
-    /// They are deleted, and the directories with them; a store on the same filesystem may move
-    /// them into place rather than copy. After a failure part of them may be gone.
+    /// They are deleted with the directories and with what was left out, once the commit is
+    /// durable; what was added meanwhile stays. A store on the same filesystem may move files into
+    /// place rather than copy them, so after a failure part of them may be gone.
     Consume,
+}
+
+/// What to make of files that are hard links to objects of the repository.
+///
+/// Such as a checkout consists of, where the repository's content can be linked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HardLinks {
+    /// Nothing: they are read like others.
+    #[default]
+    Read,
+    /// They are the object and not read, unless the modifier makes another of them.
+    Recognise,
+    /// They are the object, and the modifier does not apply to them.
+    Trust,
 }
 
 /// What became of a commit.

@@ -25,8 +25,9 @@ impl StatOverrides {
             return mode;
         };
         match change {
+            ModeChange { add: Some(add), .. } => mode | add,
             ModeChange { set: Some(set), .. } => mode & FILE_TYPE | set,
-            ModeChange { add, .. } => mode | add.unwrap_or(0),
+            ModeChange { .. } => mode,
         }
     }
 
@@ -48,7 +49,8 @@ impl FromStr for StatOverrides {
 
     /// Reads lines `MODE PATH`, which add bits to the mode, and `=MODE PATH`, which replace it.
     ///
-    /// `MODE` is a decimal number, `PATH` absolute in the tree; empty lines are skipped.
+    /// `MODE` is a decimal number, `PATH` absolute in the tree; empty lines are skipped. The last
+    /// line of each kind counts for a path, and adding wins over replacing.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut changes: BTreeMap<Box<str>, ModeChange> = BTreeMap::new();
         for line in text.split('\n').filter(|line| !line.is_empty()) {

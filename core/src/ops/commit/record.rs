@@ -12,9 +12,10 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
 
+use super::consume::Seen;
 use super::mutable_tree::{MutableTree, Node};
 use super::rules::Rules;
-use super::scan::{Found, FoundContent, Scanner, Source, Ticket};
+use super::scan::{Found, FoundContent, Plan, Scanner, Source, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Checksum, DirMeta, FileHeader, ObjectName, ObjectType};
 use crate::pool::Pool;
@@ -90,6 +91,7 @@ struct Sent {
     dir: Ticket,
     name: Box<str>,
     source: Option<Source>,
+    target_bytes: u64,
 }
 
 enum Step {
@@ -112,16 +114,17 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Lays the directory `origin` over the tree; gives the rules back.
+    /// Lays the directory `origin` over the tree; gives the rules back, and what was seen.
     pub(super) async fn directory(
         &mut self,
         origin: &Path,
-        takeover: Takeover,
+        plan: &Plan,
         layer: Layer,
         rules: Rules,
-    ) -> Result<Rules> {
+    ) -> Result<(Rules, Seen)> {
         let (place, first) = (origin.to_owned(), self.next_ticket);
-        let open = move || Scanner::open(place, takeover, first, rules);
+        let (scan_plan, takeover) = (plan.clone(), plan.takeover());
+        let open = move || Scanner::open(place, scan_plan, first, rules);
         let (scanner, found) = self.pool.run(open).await?;
         let mut walk = Walk {
             origin: origin.to_owned(),
@@ -170,9 +173,9 @@ impl<'a> Recorder<'a> {
             let at = Scanner::place(&walk.origin, &open.path);
             return Err(Error::new(ErrorKind::Indeterminate, problem).about(at));
         }
-        let rules;
-        (self.next_ticket, rules) = scanner.end();
-        Ok(rules)
+        let (next_ticket, rules, seen) = scanner.end();
+        self.next_ticket = next_ticket;
+        Ok((rules, seen))
     }
 
     async fn found(&mut self, walk: &mut Walk, found: Vec<Found>) -> Result<()> {
@@ -239,11 +242,16 @@ impl<'a> Recorder<'a> {
                 &super::scan::join(&open.path, &name),
             ))
         })?;
-        open.unfinished += 1;
         let (header, source) = match content {
+            FoundContent::Object(checksum) => {
+                self.stats.content_cache_hits += 1;
+                self.tree.set_file(open.node, name, checksum);
+                return Ok(());
+            }
             FoundContent::Symlink(header) => (header, None),
             FoundContent::Regular(header, source) => (header, Some(source)),
         };
+        open.unfinished += 1;
         walk.waiting.push_back(Waiting {
             dir,
             name,
@@ -266,7 +274,7 @@ impl<'a> Recorder<'a> {
                     return Err(error.context("cannot be recorded").about(at));
                 }
             };
-            self.count_file(&put);
+            self.count_file(&put, sent.target_bytes);
             self.tree.set_file(open.node, sent.name, put.name.checksum);
             self.finished(walk, sent.dir).await?;
         }
@@ -342,14 +350,16 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    pub(super) fn count_file(&mut self, put: &Put) {
+    /// Counts a file that was put; sizes metadata takes a symbolic link's target for its content.
+    pub(super) fn count_file(&mut self, put: &Put, target_bytes: u64) {
         self.stats.content_total += 1;
         if put.stored == Stored::New {
             self.stats.content_written += 1;
             self.stats.content_bytes_written += put.unpacked_bytes;
         }
         if let Some(sizes) = &mut self.sizes {
-            sizes.push((put.name, put.stored_bytes, put.unpacked_bytes));
+            let unpacked_bytes = put.unpacked_bytes.max(target_bytes);
+            sizes.push((put.name, put.stored_bytes, unpacked_bytes));
         }
         self.progress.update(|snapshot| {
             snapshot.content.done += 1;
@@ -409,11 +419,13 @@ fn store<'a>(
                 None => Payload::Bytes(bytes::Bytes::new()),
             };
             let bytes = waiting.bytes();
+            let target_bytes = waiting.header.symlink_target.len() as u64;
             incoming.push(Incoming::recorded_file(waiting.header, bytes, content));
             sent.push(Sent {
                 dir: waiting.dir,
                 name: waiting.name,
                 source: waiting.source,
+                target_bytes,
             });
         }
         let answers = batch.put(incoming).await;

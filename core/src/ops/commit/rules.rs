@@ -9,6 +9,8 @@ pub(super) const REGULAR: u32 = 0o100_000;
 pub(super) const SYMLINK: u32 = 0o120_000;
 pub(super) const DIRECTORY: u32 = 0o040_000;
 
+const LABEL: &[u8] = b"security.selinux";
+
 /// Owner and mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owned {
@@ -58,13 +60,24 @@ impl Rules {
     }
 
     /// Returns the extended attributes to record for what is at `path`.
-    pub(super) fn xattrs(&self, _path: &str, _mode: u32, found: Xattrs) -> Result<Xattrs> {
+    pub(super) fn xattrs(&self, path: &str, mode: u32, found: Xattrs) -> Result<Xattrs> {
         let found = if self.wants_xattrs() {
             found
         } else {
             Xattrs::default()
         };
-        Ok(found)
+        let label = match &self.0.labels {
+            Some(labels) => labels.lookup(path, mode)?,
+            None => None,
+        };
+        let Some(label) = label else {
+            return Ok(found);
+        };
+        // At the end, wherever its name would be sorted: where OSTree puts it.
+        let value = [label.as_bytes(), b"\0"].concat();
+        let others = found.iter().filter(|(name, _)| *name != LABEL);
+        let label = (LABEL, value.as_slice());
+        Ok(Xattrs::in_order(others.chain([label])))
     }
 
     /// Returns whether what is recorded already is taken as it is.
@@ -77,6 +90,7 @@ impl Rules {
             && modifier.skip_list.is_empty()
             && modifier.permissions == Permissions::AsFound
             && modifier.xattrs == XattrPolicy::Record
+            && modifier.labels.is_none()
     }
 
     /// Fails if a path that the modifier names was not met.

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat};
 
+use super::consume::{Seen, Sight};
+use super::options::{HardLinks, SourceUse};
 use super::rules::{DIRECTORY, FILE_TYPE, Owned, REGULAR, Rules, SYMLINK};
 use super::xattrs::read_xattrs;
 use crate::error::{Error, Result};
-use crate::format::{DirMeta, FileHeader, TREE_DEPTH_MAX, Xattrs, check_file_name};
-use crate::store::{LocalFile, Takeover};
+use crate::format::{Checksum, DirMeta, FileHeader, TREE_DEPTH_MAX, Xattrs, check_file_name};
+use crate::store::{LocalFile, LocalObject, LocalObjects, Takeover};
 
 /// How many entries a step looks at.
 const STEP_ENTRIES: usize = 512;
@@ -50,6 +52,8 @@ pub(super) enum Found {
 /// A file or symbolic link, to be read or known already.
 #[derive(Debug)]
 pub(super) enum FoundContent {
+    /// A hard link to an object of the repository.
+    Object(Checksum),
     /// A symbolic link.
     Symlink(FileHeader),
     /// A regular file.
@@ -93,8 +97,27 @@ pub(super) struct Scanner {
     waiting: Vec<Waiting>,
     listing: Option<Listing>,
     next_ticket: u64,
-    takeover: Takeover,
+    plan: Plan,
+    seen: Seen,
     rules: Rules,
+}
+
+/// How a directory is to be read.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) sources: SourceUse,
+    /// The repository's files, if hard links to them are to be recognised.
+    pub(super) links: Option<(Arc<dyn LocalObjects>, HardLinks)>,
+}
+
+impl Plan {
+    /// Returns what a store may do with the files.
+    pub(super) fn takeover(&self) -> Takeover {
+        match self.sources {
+            SourceUse::Keep => Takeover::Reflink,
+            SourceUse::Consume => Takeover::Rename,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -119,11 +142,11 @@ impl Scanner {
     /// Begins a walk over `origin`, and tells its root. **Blocking.**
     pub(super) fn open(
         origin: PathBuf,
-        takeover: Takeover,
+        plan: Plan,
         first_ticket: u64,
         rules: Rules,
     ) -> Result<(Self, Vec<Found>)> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let cannot = |problem, e| Error::io(problem, e).about(origin.as_path());
         let fd = rustix::fs::openat(CWD, &origin, flags, Mode::empty())
             .map_err(|e| cannot("cannot be opened as a directory", e))?;
@@ -134,7 +157,8 @@ impl Scanner {
             waiting: Vec::new(),
             listing: None,
             next_ticket: first_ticket,
-            takeover,
+            plan,
+            seen: Seen::default(),
             rules,
         };
         let mut found = Vec::new();
@@ -142,9 +166,9 @@ impl Scanner {
         Ok((this, found))
     }
 
-    /// Returns the number for the next directory, and the rules, once the walk is over.
-    pub(super) fn end(self) -> (u64, Rules) {
-        (self.next_ticket, self.rules)
+    /// Returns the number for the next directory, the rules, and what was seen, once the walk is over.
+    pub(super) fn end(self) -> (u64, Rules, Seen) {
+        (self.next_ticket, self.rules, self.seen)
     }
 
     /// Returns where a path of the tree is on this machine.
@@ -247,8 +271,10 @@ impl Scanner {
         found: &mut Vec<Found>,
     ) -> Result<()> {
         let Some(owned) = self.rules.apply(path, owned(stat)) else {
+            self.saw(stat, Sight::SkippedDir);
             return Ok(());
         };
+        self.saw(stat, Sight::Dir);
         if depth > TREE_DEPTH_MAX {
             let problem = format!("directories are nested more than {TREE_DEPTH_MAX} deep");
             return Err(self.invalid(problem, path));
@@ -290,23 +316,74 @@ impl Scanner {
             let problem = format!("Not a regular file or symlink: {}", name.to_string_lossy());
             return Err(self.invalid(problem, path));
         }
-        let Some(owned) = self.rules.apply(path, owned(stat)) else {
+        self.saw(stat, Sight::File);
+        let header = match self.known(path, stat)? {
+            Some(Known::Object(checksum)) => return Ok(Some(FoundContent::Object(checksum))),
+            Some(Known::Skipped) => return Ok(None),
+            Some(Known::Changed(header)) => header,
+            None => {
+                let Some(owned) = self.rules.apply(path, owned(stat)) else {
+                    return Ok(None);
+                };
+                FileHeader {
+                    uid: owned.uid,
+                    gid: owned.gid,
+                    mode: owned.mode,
+                    symlink_target: match kind {
+                        SYMLINK => self.target(&listing.fd, name, path)?,
+                        _ => "".into(),
+                    },
+                    xattrs: self.xattrs(&listing.fd, name, path, owned.mode)?,
+                }
+            }
+        };
+        if kind == SYMLINK {
+            return Ok(Some(FoundContent::Symlink(header)));
+        }
+        let file = LocalFile::new(Arc::clone(&listing.fd), name.into(), self.plan.takeover());
+        Ok(Some(FoundContent::Regular(header, Source::new(file, stat))))
+    }
+
+    /// Looks whether a file is a hard link to an object, and what the rules make of it then.
+    fn known(&mut self, path: &str, stat: &Stat) -> Result<Option<Known>> {
+        let Some((objects, trust)) = &self.plan.links else {
             return Ok(None);
         };
-        let xattrs = self.xattrs(&listing.fd, name, path, owned.mode)?;
-        let mut header = FileHeader {
+        let Some(checksum) = objects.object_of_inode(stat.st_dev, stat.st_ino)? else {
+            return Ok(None);
+        };
+        if *trust == HardLinks::Trust || self.rules.change_nothing() {
+            return Ok(Some(Known::Object(checksum)));
+        }
+        // What the repository knows of the file counts, not what a checkout shows of it.
+        let Some(LocalObject { header, .. }) = objects.open_file(&checksum)? else {
+            return Ok(None);
+        };
+        let owned = Owned {
+            uid: header.uid,
+            gid: header.gid,
+            mode: header.mode,
+        };
+        let Some(owned) = self.rules.apply(path, owned) else {
+            return Ok(Some(Known::Skipped));
+        };
+        let changed = FileHeader {
             uid: owned.uid,
             gid: owned.gid,
             mode: owned.mode,
-            symlink_target: "".into(),
-            xattrs,
+            symlink_target: header.symlink_target.clone(),
+            xattrs: self.rules.xattrs(path, owned.mode, header.xattrs.clone())?,
         };
-        if kind == SYMLINK {
-            header.symlink_target = self.target(&listing.fd, name, path)?;
-            return Ok(Some(FoundContent::Symlink(header)));
+        Ok(Some(match changed == header {
+            true => Known::Object(checksum),
+            false => Known::Changed(changed),
+        }))
+    }
+
+    fn saw(&mut self, stat: &Stat, sight: Sight) {
+        if self.plan.sources == SourceUse::Consume {
+            self.seen.add(stat, sight);
         }
-        let file = LocalFile::new(Arc::clone(&listing.fd), name.into(), self.takeover);
-        Ok(Some(FoundContent::Regular(header, Source::new(file, stat))))
     }
 
     fn target(&self, at: &Arc<OwnedFd>, name: &CStr, path: &str) -> Result<Box<str>> {
@@ -335,6 +412,14 @@ impl Scanner {
     fn invalid(&self, problem: impl Into<std::borrow::Cow<'static, str>>, path: &str) -> Error {
         Error::invalid(problem).about(Self::place(&self.origin, path))
     }
+}
+
+/// What is known of a file without reading it.
+enum Known {
+    Object(Checksum),
+    /// The content is an object's, the header is not.
+    Changed(FileHeader),
+    Skipped,
 }
 
 fn owned(stat: &Stat) -> Owned {

@@ -1,0 +1,253 @@
+//! Commits into memory: what goes wrong, and that nothing is lost or half done then.
+
+#![allow(clippy::unwrap_used)]
+
+use std::error::Error as _;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use treeferry_core::format::{Branch, Checksum, ObjectType};
+use treeferry_core::ops::commit::{
+    CommitOptions, CommitOutcome, CommitReport, Parent, SourceUse, StatOverrides, TreeInput, commit,
+};
+use treeferry_core::repo::{Repo, TreeEntry};
+use treeferry_core::store::{
+    ExpectedRef, MemoryStore, ObjectStore, Partial, RefName, RefStore, RefUpdate, RefValue,
+    RepoState,
+};
+use treeferry_core::{ErrorKind, Result, Subject};
+
+fn new_repo() -> (Repo, Arc<MemoryStore>) {
+    let store = Arc::new(MemoryStore::default());
+    (Repo::new(Arc::clone(&store)), store)
+}
+
+fn branch() -> RefName {
+    RefName::Local(Branch::new("os/main").unwrap())
+}
+
+async fn record(repo: &Repo, trees: &[&Path]) -> Result<CommitReport> {
+    record_with(repo, trees, |_| {}).await
+}
+
+async fn record_with(
+    repo: &Repo,
+    trees: &[&Path],
+    set: impl FnOnce(&mut CommitOptions),
+) -> Result<CommitReport> {
+    let mut options = CommitOptions::default();
+    options.timestamp = 1;
+    options.target = Some("os/main".parse().unwrap());
+    let input = |path: &&Path| TreeInput::Dir(path.to_path_buf());
+    options.trees = trees.iter().map(input).collect();
+    set(&mut options);
+    commit(repo, options).await
+}
+
+async fn count(store: &MemoryStore, object_type: ObjectType) -> usize {
+    let listed: Vec<_> = store.list(object_type).try_collect().await.unwrap();
+    listed.len()
+}
+
+/// Returns the path that an error names.
+fn named(error: &treeferry_core::Error) -> PathBuf {
+    match error.subject() {
+        Some(Subject::Path(path)) => path.clone(),
+        other => panic!("names {other:?}: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_directory_can_be_found_in_its_commit() {
+    let (repo, _) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+    std::fs::write(dir.path().join("a/b/c"), "content").unwrap();
+    let report = record(&repo, &[dir.path()]).await.unwrap();
+    assert_eq!(report.outcome, CommitOutcome::Committed);
+    assert_eq!(repo.resolve("os/main").await.unwrap(), report.commit);
+    let found = repo.find_path(report.root, "/a/b/c").await.unwrap();
+    assert!(matches!(found, Some(TreeEntry::File(_))));
+}
+
+#[tokio::test]
+async fn nesting_too_deep_is_refused_by_its_path() {
+    let (repo, store) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join(["d"; 256].join("/"))).unwrap();
+    record(&repo, &[dir.path()]).await.unwrap();
+    let before = count(&store, ObjectType::Commit).await;
+    let deeper = dir.path().join(["d"; 257].join("/"));
+    std::fs::create_dir_all(&deeper).unwrap();
+    let error = record(&repo, &[dir.path()]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(named(&error), deeper);
+    assert_eq!(count(&store, ObjectType::Commit).await, before);
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_utf8_is_refused_by_its_directory() {
+    let (repo, _) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    std::fs::write(dir.path().join("sub").join(OsStr::from_bytes(b"\xff")), "").unwrap();
+    let error = record(&repo, &[dir.path()]).await.unwrap_err();
+    assert_eq!(named(&error), dir.path().join("sub"));
+    assert!(error.to_string().contains("UTF-8"), "{error}");
+}
+
+#[tokio::test]
+async fn a_link_target_that_is_not_utf8_is_refused() {
+    let (repo, _) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(OsStr::from_bytes(b"\xff"), &link).unwrap();
+    let error = record(&repo, &[dir.path()]).await.unwrap_err();
+    assert_eq!(named(&error), link);
+}
+
+#[tokio::test]
+async fn links_that_lead_in_circles_are_recorded_and_not_followed() {
+    let (repo, _) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(".", dir.path().join("here")).unwrap();
+    std::os::unix::fs::symlink("b", dir.path().join("a")).unwrap();
+    std::os::unix::fs::symlink("a", dir.path().join("b")).unwrap();
+    let report = record(&repo, &[dir.path()]).await.unwrap();
+    assert_eq!(report.stats.content_total, 3);
+}
+
+#[tokio::test]
+async fn a_socket_is_refused_by_its_path() {
+    let (repo, store) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let error = record(&repo, &[dir.path()]).await.unwrap_err();
+    assert_eq!(named(&error), socket);
+    let problem = error.to_string();
+    assert!(
+        problem.ends_with("Not a regular file or symlink: socket"),
+        "{problem}"
+    );
+    assert_eq!(count(&store, ObjectType::Commit).await, 0);
+    assert_eq!(repo.resolve_optional("os/main").await.unwrap(), None);
+}
+
+#[tokio::test]
+#[ignore = "needs to run without root, who may read everything"]
+async fn a_file_that_cannot_be_read_is_named() {
+    let (repo, _) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "secret").unwrap();
+    let nobody = std::os::unix::fs::PermissionsExt::from_mode(0o0);
+    std::fs::set_permissions(&file, nobody).unwrap();
+    let error = record(&repo, &[dir.path()]).await.unwrap_err();
+    assert_eq!(named(&error), file);
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.source().is_some());
+}
+
+#[tokio::test]
+async fn a_file_that_is_longer_than_it_was_is_named() {
+    let (repo, store) = new_repo();
+    // These announce no length and have content, as a file that grows while it is read.
+    let growing = Path::new("/proc/self/fdinfo");
+    let error = record(&repo, &[growing]).await.unwrap_err();
+    assert!(named(&error).starts_with(growing), "{error}");
+    assert_eq!(count(&store, ObjectType::Commit).await, 0);
+}
+
+#[tokio::test]
+async fn whoever_moves_the_ref_meanwhile_wins() {
+    let (repo, store) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let first = record(&repo, &[dir.path()]).await.unwrap();
+    let lost = race(&repo, &store, dir.path()).await;
+    let CommitOutcome::RefMoved { current } = lost.outcome else {
+        panic!("{lost:?}");
+    };
+    assert_ne!(current, Some(RefValue::Commit(first.commit)));
+    assert_eq!(repo.refs().read_ref(&branch()).await.unwrap(), current);
+    // What was recorded is there all the same.
+    assert!(repo.load_commit(&lost.commit).await.is_ok());
+}
+
+/// Commits while another moves the ref: between reading it and the end there is time enough, for
+/// the other goes first whenever this one waits.
+async fn race(repo: &Repo, store: &MemoryStore, dir: &Path) -> CommitReport {
+    let other = RefUpdate {
+        name: branch(),
+        expected: ExpectedRef::Any,
+        new: Some(RefValue::Commit(Checksum::of(b"somebody else's"))),
+    };
+    let trees = [dir];
+    let ours = record_with(repo, &trees, |options| options.parent = Parent::None);
+    let theirs = async {
+        // Let the commit read the ref first.
+        tokio::task::yield_now().await;
+        store.update_refs(&[other]).await.unwrap();
+    };
+    let (ours, ()) = tokio::join!(ours, theirs);
+    ours.unwrap()
+}
+
+#[tokio::test]
+async fn a_commit_that_was_partial_is_whole_once_recorded() {
+    let (repo, store) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let first = record(&repo, &[dir.path()]).await.unwrap();
+    let mark = Some(Partial::Fetching);
+    store.write_partial(&first.commit, mark).await.unwrap();
+    let parentless = |options: &mut CommitOptions| options.parent = Parent::None;
+    let again = record_with(&repo, &[dir.path()], parentless).await;
+    assert_eq!(again.unwrap().commit, first.commit);
+    assert_eq!(store.read_partial(&first.commit).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn nothing_is_consumed_when_the_commit_fails() {
+    let (repo, _) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "1").unwrap();
+    let result = record_with(&repo, &[dir.path()], |options| {
+        options.sources = SourceUse::Consume;
+        options.modifier.skip_list = "/nowhere".parse().unwrap();
+    })
+    .await;
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(dir.path().join("file").exists());
+}
+
+#[tokio::test]
+async fn nothing_to_commit_is_an_error() {
+    let (repo, _) = new_repo();
+    let error = record(&repo, &[]).await.unwrap_err();
+    assert!(
+        error.to_string().contains("Can't commit an empty tree"),
+        "{error}"
+    );
+}
+
+#[test]
+fn lines_of_a_statoverride_that_mean_nothing_are_refused() {
+    for text in [
+        "2048",
+        "x /file",
+        "0x10 /file",
+        "-1 /file",
+        "4096 /file",
+        " 1 /file",
+    ] {
+        let error = text.parse::<StatOverrides>().unwrap_err();
+        assert!(
+            error.to_string().contains("Malformed statoverride file"),
+            "{text}: {error}"
+        );
+    }
+    assert!("\n\n".parse::<StatOverrides>().unwrap().is_empty());
+}
