@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::pool::Pool;
@@ -25,6 +26,9 @@ const CACHE_KIB_WRITER: i64 = 4096;
 const CACHE_KIB_READER: i64 = 1024;
 /// More statements than there are: each is prepared once a connection.
 const STATEMENTS_MAX: usize = 128;
+/// The longest value that is read or written: a file from elsewhere may hold others. The longest of
+/// ours are detached metadata and summaries.
+const VALUE_BYTES_MAX: i32 = 256 << 20;
 /// The longest pause between two attempts at a busy database.
 const PAUSE_MAX: Duration = Duration::from_millis(25);
 
@@ -43,7 +47,8 @@ pub(crate) struct Db {
 
 #[derive(Debug)]
 struct Writer {
-    connection: Connection,
+    // Gone once the database is closed.
+    connection: Option<Connection>,
     sync: Sync,
 }
 
@@ -109,7 +114,7 @@ impl Db {
             path,
             readers: Mutex::default(),
             writer: Mutex::new(Writer {
-                connection,
+                connection: Some(connection),
                 sync: Sync::Now,
             }),
             reads: Pool::new(pool.width().max(2)),
@@ -122,6 +127,11 @@ impl Db {
     /// Returns where the database is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the pool for short jobs that no network can stall.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.reads
     }
 
     /// Runs a job that reads. All of one job sees one state of the database.
@@ -172,10 +182,37 @@ impl Db {
         let db = Arc::clone(self);
         let run = retry(&self.writes, self.busy_wait, move || {
             let writer = db.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            job(&writer.connection)
+            job(writer.connection()?)
         });
         run.await
             .map_err(|e| e.into_error(&self.path, Access::Write))
+    }
+
+    /// Closes the database; the last to close it in all processes writes its log back.
+    ///
+    /// Without this, that happens in the background.
+    pub(crate) async fn close(self: Arc<Self>) -> Result<()> {
+        let Some(mut db) = Arc::into_inner(self) else {
+            return Ok(());
+        };
+        let (readers, writer) = db.take_connections();
+        let close = move || {
+            drop((readers, writer));
+            Ok(())
+        };
+        db.writes.run(close).await
+    }
+
+    fn take_connections(&mut self) -> (Vec<Connection>, Option<Connection>) {
+        let writer = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let readers = self
+            .readers
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(readers), writer.connection.take())
     }
 
     fn attempt_read<T>(&self, job: &dyn Fn(&Connection) -> Outcome<T>) -> Outcome<T> {
@@ -212,7 +249,24 @@ impl Db {
     }
 }
 
+impl Drop for Db {
+    fn drop(&mut self) {
+        // Who closes last writes the log back, which waits for the disk.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (readers, writer) = self.take_connections();
+            if writer.is_some() {
+                runtime.spawn_blocking(move || drop((readers, writer)));
+            }
+        }
+    }
+}
+
 impl Writer {
+    fn connection(&self) -> Result<&Connection> {
+        let closed = || Error::new(ErrorKind::Cancelled, "the database was closed");
+        self.connection.as_ref().ok_or_else(closed)
+    }
+
     fn transact<T>(&mut self, sync: Sync, job: &dyn Fn(&Connection) -> Outcome<T>) -> Outcome<T> {
         if self.sync != sync {
             // In WAL mode, FULL syncs the log at each commit, and with it what was committed
@@ -221,11 +275,12 @@ impl Writer {
                 Sync::Now => "FULL",
                 Sync::Later => "NORMAL",
             };
-            self.connection.pragma_update(None, "synchronous", level)?;
+            self.connection()?
+                .pragma_update(None, "synchronous", level)?;
             self.sync = sync;
         }
         let behavior = TransactionBehavior::Immediate;
-        let transaction = Transaction::new_unchecked(&self.connection, behavior)?;
+        let transaction = Transaction::new_unchecked(self.connection()?, behavior)?;
         let result = job(&transaction)?;
         transaction.commit()?;
         Ok(result)
@@ -247,6 +302,7 @@ fn connect(path: &Path, more: OpenFlags, cache_kib: i64) -> Outcome<Connection> 
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;

@@ -95,6 +95,7 @@ impl Fault {
                 (kind, "there is no memory left for the database")
             }
             Some(ErrorCode::TooBig) => (ErrorKind::Invalid, "a value is too long for the database"),
+            Some(ErrorCode::ApiMisuse) => (ErrorKind::Invalid, "SQLite cannot do what was asked"),
             // The schema was checked when the file was opened: what does not fit it was damaged.
             _ => (
                 ErrorKind::Corrupt,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! FILE         object, chunk              published objects, and their bytes: `objects`, `body`
-//!              batch, staged              objects that are not published yet: `batch`, `staging`
+//!              batch, staged              objects that are not published yet: `batch`, `intake`, `staging`
 //!              download, download_piece   interrupted downloads               : `scratch`
 //!              ref                        the names that move                 : `refs`
 //!              detached, partial, tombstone, summary, config, extra           : `state`
@@ -19,6 +19,9 @@
 //! disk (`synchronous=FULL`): the log is one file, so what was written before is durable with it.
 //! Killed at any moment, a batch is there or it is not, and what it had staged is taken up by the next.
 //!
+//! Not for network filesystems, nor for media that cannot be written: the log needs memory that the
+//! processes share, and the files beside this one.
+//!
 //! Content is kept in the framing of archives; `arriving` says why. What is where, in what version, is
 //! in `schema`.
 
@@ -28,6 +31,7 @@ mod body;
 mod db;
 mod error;
 mod index;
+mod intake;
 mod lock;
 mod objects;
 mod refs;

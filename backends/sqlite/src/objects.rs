@@ -195,10 +195,7 @@ impl ObjectStore for SqliteRepo {
             LockWait::Configured => self.inner.settings.lock_wait,
             LockWait::AtMost(limit) => Some(limit),
         };
-        self.inner
-            .locks
-            .wait(&self.inner.options.pool, kind, limit)
-            .await
+        self.inner.locks.wait(self.db().pool(), kind, limit).await
     }
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {

@@ -153,11 +153,21 @@ impl SqliteRepo {
         }
         // The file shrinks when the log is written back; who reads just now may put that off.
         db.maintain(|connection| {
-            let ignore = |_: &rusqlite::Row<'_>| Ok(());
-            Ok(connection.pragma_query(None, "wal_checkpoint(TRUNCATE)", ignore)?)
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            Ok(connection.query_row(checkpoint, [], |_| Ok(()))?)
         })
         .await?;
         Ok(bytes)
+    }
+
+    /// Closes this handle. When no handle is left in any process, the file alone is the repository.
+    ///
+    /// Dropping the last handle does the same in the background.
+    pub async fn close(self) -> Result<()> {
+        match Arc::into_inner(self.inner) {
+            Some(inner) => inner.db.close().await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn db(&self) -> &Arc<Db> {

@@ -50,7 +50,7 @@ async fn filled() -> OneFile {
     }])
     .await
     .expect("a ref moves");
-    drop(repo);
+    repo.close().await.expect("it closes");
     let log = place.path().with_extension("sqlite-wal");
     assert!(
         !log.exists(),

@@ -47,6 +47,15 @@ fn given(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Returns the file to work on; who runs all ignored tests gives none, and is told.
+fn given_file() -> Option<String> {
+    let file = given(FILE);
+    if file.is_none() {
+        eprintln!("ignored: this is started by other tests, as a process of its own");
+    }
+    file
+}
+
 fn number(name: &str) -> u64 {
     given(name).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
@@ -105,7 +114,7 @@ pub(crate) fn local(branch: &str) -> RefName {
 
 /// Writes generations until it is killed, or its time is over. The body of the test `writer`.
 pub(crate) async fn write_until_killed() {
-    let Some(file) = given(FILE) else {
+    let Some(file) = given_file() else {
         return;
     };
     let branch = given(BRANCH).unwrap_or_default();
@@ -147,7 +156,7 @@ pub(crate) async fn write_until_killed() {
 
 /// Puts a generation into a batch that it never commits. The body of the test `holder`.
 pub(crate) async fn hold_a_batch() {
-    let Some(file) = given(FILE) else {
+    let Some(file) = given_file() else {
         return;
     };
     let repo = SqliteRepo::open(&file, super::options())
@@ -170,7 +179,7 @@ pub(crate) async fn hold_a_batch() {
 
 /// Reads what a ref names, all of it, again and again. The body of the test `reader`.
 pub(crate) async fn read_for_a_while() {
-    let Some(file) = given(FILE) else {
+    let Some(file) = given_file() else {
         return;
     };
     let name = local(&given(BRANCH).unwrap_or_default());
