@@ -98,6 +98,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let outcome = App::from_arg_matches(&matches)
         .map_err(|e| usage::failure(&e, name))
         .and_then(|app| dispatch(app, name));
+    let outcome = outcome.map_err(|failure| failure.in_words_of(name));
     finish(outcome, || usage::help_of(command, &path))
 }
 

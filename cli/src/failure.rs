@@ -4,6 +4,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use crate::session::Name;
+use crate::words;
+
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 /// Why a verb did not do its work.
@@ -28,6 +31,15 @@ impl Failure {
     /// Returns a failure to use the command line as it is meant.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
+    }
+
+    /// Returns this failure as scripts expect it of the command of that name.
+    pub(crate) fn in_words_of(self, name: Name) -> Self {
+        let words = match (&self, name) {
+            (Self::Library(error), Name::Ostree) => words::of(error),
+            _ => None,
+        };
+        words.map_or(self, Self::Message)
     }
 
     /// Returns this failure with `what` was being done before it.

@@ -11,6 +11,7 @@ mod session;
 mod source;
 mod usage;
 mod verbs;
+mod words;
 
 use std::process::ExitCode;
 

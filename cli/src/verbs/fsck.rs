@@ -11,7 +11,7 @@ use treeferry_core::store::RefName;
 
 use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
-use crate::{output, progress};
+use crate::{output, progress, words};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -194,7 +194,7 @@ impl Told {
             (Problem::Missing, Some(object), _) => {
                 format!("Object missing in commits {commits}: {object}")
             }
-            (Problem::Damaged(_), Some(object), _) => {
+            (Problem::Damaged(error), Some(object), _) => {
                 let (kind, checksum) = (object.object_type, object.checksum);
                 let what = match kind {
                     ObjectType::File => format!("content object {checksum}"),
@@ -204,11 +204,7 @@ impl Told {
                     true => String::new(),
                     false => format!("In commits {commits}: "),
                 };
-                let detail = damage_text(finding);
-                format!(
-                    "{within}fsck {what}: Corrupted {kind} object; \
-                     checksum expected='{checksum}': {detail}"
-                )
+                format!("{within}fsck {what}: {}", words::damage(object, error))
             }
             (Problem::NoCommit, _, Some(name)) => {
                 let name = name.branch();
@@ -264,22 +260,4 @@ fn bound_name(name: &str) -> String {
         true => format!("Collection–ref {name}"),
         false => format!("Ref ‘{name}’"),
     }
-}
-
-/// Returns what is wrong with a damaged object, without naming it again.
-fn damage_text(finding: &Finding) -> String {
-    let Problem::Damaged(error) = &finding.problem else {
-        return String::new();
-    };
-    let mut text = error.to_string();
-    if let Some(subject) = error.subject() {
-        let prefix = format!("{subject}: ");
-        text = text.strip_prefix(&prefix).unwrap_or(&text).to_owned();
-    }
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }

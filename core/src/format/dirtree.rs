@@ -132,7 +132,13 @@ impl DirTree {
                 .chain(self.dirs.iter().map(|e| &e.name))
         };
         for name in names() {
-            check_file_name(name).map_err(|e| named(&e.within(WHAT).to_string(), name))?;
+            check_file_name(name).map_err(|e| match name.contains('/') {
+                // OSTree's words, that people and scripts look for: the classic attack.
+                true => {
+                    FormatError::new(WHAT, format!("Invalid / in filename {}", truncated(name)))
+                }
+                false => named(&e.within(WHAT).to_string(), name),
+            })?;
         }
         let unsorted = |a: &str, b: &str| match a.cmp(b) {
             std::cmp::Ordering::Less => None,
