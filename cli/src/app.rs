@@ -24,16 +24,16 @@ struct App {
 #[derive(Debug, Args)]
 struct Global {
     /// Path to the repository (default: current directory, $OSTREE_REPO, /sysroot/ostree/repo)
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, display_order = 900, value_name = "PATH")]
     repo: Option<PathBuf>,
     /// Print debug information during command processing
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 900)]
     verbose: bool,
     /// Print only errors and what was asked for, no progress
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     quiet: bool,
     /// Print version information and exit
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     version: bool,
 }
 
@@ -43,12 +43,16 @@ enum Verb {
     Cat(verbs::cat::Args),
     /// Check out a commit into a filesystem tree
     Checkout(Box<verbs::checkout::Args>),
+    /// Checksum a file or directory
+    Checksum(verbs::checksum::Args),
     /// Commit a new revision
     Commit(Box<verbs::commit::Args>),
     /// Change repo configuration settings
     Config(verbs::config::Args),
     /// Show the main job on a directory of this machine
     Demo(verbs::demo::Args),
+    /// Compare directory TARGETDIR against revision REV
+    Diff(verbs::diff::Args),
     /// Check the repository for consistency
     Fsck(verbs::fsck::Args),
     /// Initialize a new empty repository
@@ -75,6 +79,8 @@ enum Verb {
     Serve(verbs::serve::Args),
     /// Output a metadata object
     Show(verbs::show::Args),
+    /// Manage summary metadata
+    Summary(verbs::summary::Args),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -150,9 +156,11 @@ fn dispatch(app: App, name: Name) -> Result<()> {
     match verb {
         Verb::Cat(args) => session.wait(verbs::cat::run(args, &session)),
         Verb::Checkout(args) => session.wait(verbs::checkout::run(*args, &session)),
+        Verb::Checksum(args) => verbs::checksum::run(&args),
         Verb::Commit(args) => session.wait(verbs::commit::run(*args, &session)),
         Verb::Config(args) => session.wait(verbs::config::run(args, &session)),
         Verb::Demo(args) => session.wait(verbs::demo::run(args, &session)),
+        Verb::Diff(args) => session.wait(verbs::diff::run(args, &session)),
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
         Verb::Log(args) => session.wait(verbs::log::run(args, &session)),
@@ -166,7 +174,8 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::RevParse(args) => session.wait(verbs::rev_parse::run(args, &session)),
         Verb::Serve(args) => session.wait(verbs::serve::run(args, &session)),
         Verb::Show(args) => session.wait(verbs::show::run(args, &session)),
-        Verb::Other(args) => verbs::extension::run(&args, &session),
+        Verb::Summary(args) => session.wait(verbs::summary::run(args, &session)),
+        Verb::Other(args) => verbs::extension::run(&args, &session, &usage::verbs(&App::command())),
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod app;
 mod dates;
+mod deltas;
 mod editor;
 mod failure;
 mod file_text;
+mod help_text;
 mod output;
 mod progress;
 mod session;

@@ -1,9 +1,10 @@
 //! What is said of a command line that is not understood, and help.
 
-use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
 
 use crate::failure::Failure;
+use crate::help_text;
 use crate::session::Name;
 
 /// The layout of a verb's help.
@@ -26,17 +27,33 @@ fn polish(command: Command, usage: String, name: Name) -> Command {
         .disable_help_subcommand(true)
         .disable_version_flag(true)
         .mut_args(|arg| {
-            let takes_value = arg.get_action().takes_values() && !arg.is_positional();
+            if arg.is_positional() {
+                let name = shown_name(&arg);
+                return arg.value_name(name);
+            }
+            let takes_value = arg.get_action().takes_values();
             arg.allow_hyphen_values(takes_value)
         });
-    if name == Name::Ostree {
-        command = command.after_help("").after_long_help("");
+    if name == Name::Treeferry
+        && let Some(examples) = help_text::examples(&path)
+    {
+        command = command.after_help(format!("Examples:\n{examples}"));
     }
     if !has_verbs {
         return command;
     }
     if !path.contains(' ') {
         command = command.subcommand_help_heading("Builtin Commands");
+        command = match name {
+            Name::Treeferry => {
+                let template = help_text::grouped(&command);
+                command.help_template(template)
+            }
+            Name::Ostree => command.mut_subcommands(|verb| {
+                let ours = help_text::OURS.contains(&verb.get_name());
+                verb.hide(ours)
+            }),
+        };
     } else {
         let heading = format!("Builtin \"{}\" Commands", command.get_name());
         command = command.subcommand_help_heading(heading);
@@ -60,6 +77,20 @@ fn usage_line(command: &Command, path: &str) -> String {
         }
     }
     usage
+}
+
+/// Returns the name of an argument without what the usage line says about how often it stands.
+fn shown_name(arg: &Arg) -> String {
+    let name = arg.get_value_names().unwrap_or_default().first();
+    let name = name.map(ToString::to_string).unwrap_or_default();
+    let name = match name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+    {
+        Some(inner) if !name.starts_with("[metalink") => inner,
+        _ => &name,
+    };
+    name.trim_end_matches("...").to_owned()
 }
 
 /// Returns what to say of a command line that clap did not take.
@@ -101,16 +132,56 @@ fn first_line(error: &clap::Error) -> String {
 /// Returns the help of the verb at `path`, such as `remote`, `add`.
 pub(crate) fn help_of(mut command: Command, path: &[String]) -> String {
     command.build();
-    let mut here = &mut command;
-    for verb in path {
-        match here.find_subcommand(verb).is_some() {
-            true => {
-                here = here
-                    .find_subcommand_mut(verb)
-                    .unwrap_or_else(|| unreachable!("it was just found"));
-            }
-            false => break,
+    help_below(&mut command, path)
+}
+
+fn help_below(command: &mut Command, path: &[String]) -> String {
+    if let Some((verb, rest)) = path.split_first()
+        && let Some(command) = command.find_subcommand_mut(verb)
+    {
+        return help_below(command, rest);
+    }
+    command.render_help().to_string()
+}
+
+/// Returns the names of a command's verbs.
+pub(crate) fn verbs(command: &Command) -> Vec<String> {
+    let verbs = command.get_subcommands();
+    verbs.map(|verb| verb.get_name().to_owned()).collect()
+}
+
+/// Returns the candidate that `word` may be meant to be: at most two letters away.
+pub(crate) fn nearest<'a>(word: &str, candidates: &'a [String]) -> Option<&'a str> {
+    let with_distance = candidates.iter().map(|c| (distance(word, c), c.as_str()));
+    let (distance, nearest) = with_distance.min()?;
+    (distance <= 2).then_some(nearest)
+}
+
+/// Counts the letters that must be added, removed or replaced to make one word of the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, of_a) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, of_b) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(of_a != *of_b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
         }
     }
-    here.render_long_help().to_string()
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_if_it_is_near() {
+        let verbs = ["commit", "checkout", "config", "cat"].map(str::to_owned);
+        assert_eq!(nearest("comit", &verbs), Some("commit"));
+        assert_eq!(nearest("chekcout", &verbs), Some("checkout"));
+        assert_eq!(nearest("frobnicate", &verbs), None);
+    }
 }

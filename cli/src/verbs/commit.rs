@@ -12,6 +12,7 @@ use treeferry_core::ops::commit::{
 use treeferry_core::repo::Repo;
 use treeferry_core::store::Durability;
 
+use super::summary::{Change, after};
 use crate::editor::{Message, edit};
 use crate::failure::{Failure, Result};
 use crate::session::{Session, resolve};
@@ -128,6 +129,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             "{branch} was moved by somebody else meanwhile and left alone; {commit} is recorded"
         );
         return Err(Failure::new(message));
+    }
+    if report.outcome == CommitOutcome::Committed {
+        after(Change::Commit, &repo).await?;
     }
     print(&report, args.table_output)
 }

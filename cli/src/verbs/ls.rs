@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use treeferry_core::format::{Checksum, ObjectName};
+use futures::TryStreamExt;
+use treeferry_core::ops::list::{ListDepth, ListDetails, ListEntry, ListNode, ListOptions, list};
 use treeferry_core::repo::{Repo, TreeEntry, TreeRoot};
 
-use super::show::header_of;
 use super::xattr_text::xattr_text;
 use crate::failure::{Failure, Result};
 use crate::output;
@@ -32,16 +32,8 @@ pub(crate) struct Args {
     #[arg(value_name = "COMMIT")]
     commit: Option<String>,
     /// Paths in it; none: the root
-    #[arg(value_name = "PATH...")]
+    #[arg(value_name = "[PATH...]")]
     paths: Vec<String>,
-}
-
-/// How far a listing goes down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Depth {
-    Entry,
-    Children,
-    All,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
@@ -51,15 +43,15 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     };
     let commit = resolve(&repo, rev).await?;
     let root = repo.tree_of(&commit).await?;
-    let depth = match (args.recursive, args.dironly) {
-        (true, _) => Depth::All,
-        (false, true) => Depth::Entry,
-        (false, false) => Depth::Children,
+    let mut options = ListOptions::default();
+    options.depth = match (args.recursive, args.dironly) {
+        (true, _) => ListDepth::All,
+        (false, true) => ListDepth::Itself,
+        (false, false) => ListDepth::Children,
     };
-    let listing = Listing {
-        repo: &repo,
-        args: &args,
-    };
+    if args.nul_filenames_only {
+        options.details = ListDetails::Names;
+    }
     let mut out = output::stdout();
     let root_path = ["/".to_owned()];
     let paths = match args.paths.as_slice() {
@@ -67,21 +59,34 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         paths => paths,
     };
     for path in paths {
-        let entry = find(&repo, root, path).await;
-        let entry = entry.map_err(|e| e.context(format_args!("Inspecting path '{path}'")));
-        match entry {
-            Ok(entry) => {
-                listing
-                    .print(&mut out, &absolute(path), entry, depth)
-                    .await?
-            }
-            Err(failure) => {
-                out.flush()?;
-                return Err(failure);
-            }
+        let outcome = print(&mut out, &repo, root, path, options, &args).await;
+        if outcome.is_err() {
+            // What was found before stands.
+            out.flush()?;
         }
+        outcome?;
     }
     Ok(out.flush()?)
+}
+
+async fn print(
+    out: &mut impl Write,
+    repo: &Repo,
+    root: TreeRoot,
+    path: &str,
+    options: ListOptions,
+    args: &Args,
+) -> Result<()> {
+    let entry = find(repo, root, path).await;
+    entry.map_err(|e| e.context(format_args!("Inspecting path '{path}'")))?;
+    let mut entries = list(repo, root, path, options).await?;
+    while let Some(entry) = entries.try_next().await? {
+        match args.nul_filenames_only {
+            true => write!(out, "{}\0", entry.path)?,
+            false => Line::of(&entry)?.write(out, &entry.path, args)?,
+        }
+    }
+    Ok(())
 }
 
 /// Returns `path` as seen from the root of the tree.
@@ -99,12 +104,8 @@ pub(crate) async fn find(repo: &Repo, root: TreeRoot, path: &str) -> Result<Tree
     found.ok_or_else(|| Failure::new(format!("No such file or directory: {}", absolute(path))))
 }
 
-struct Listing<'a> {
-    repo: &'a Repo,
-    args: &'a Args,
-}
-
 /// One line: all but the path.
+#[derive(Default)]
 struct Line {
     kind: char,
     mode: u32,
@@ -116,106 +117,56 @@ struct Line {
     target: String,
 }
 
-impl Listing<'_> {
-    /// Prints `entry` and, as deep as asked for, what is below it: files first, each with its
-    /// name, then directories. Goes down without recursion: depth is up to whoever made the tree.
-    async fn print(
-        &self,
-        out: &mut impl Write,
-        path: &str,
-        entry: TreeEntry,
-        depth: Depth,
-    ) -> Result<()> {
-        let mut todo = vec![(path.to_owned(), entry, depth)];
-        while let Some((path, entry, depth)) = todo.pop() {
-            let dir = match entry {
-                TreeEntry::File(file) => {
-                    self.print_file(out, &path, file).await?;
-                    continue;
-                }
-                TreeEntry::Dir(dir) => dir,
-            };
-            self.print_dir(out, &path, dir).await?;
-            let below = match depth {
-                Depth::Entry => continue,
-                Depth::Children => Depth::Entry,
-                Depth::All => Depth::All,
-            };
-            let tree = self.repo.load_dirtree(&dir.tree).await?;
-            let prefix = path.trim_end_matches('/');
-            for file in tree.files() {
-                let path = format!("{prefix}/{}", file.name);
-                self.print_file(out, &path, file.file).await?;
+impl Line {
+    fn of(entry: &ListEntry) -> Result<Self> {
+        let undetailed = || Failure::new(format!("{}: was listed without details", entry.path));
+        match &entry.node {
+            ListNode::Dir { root, meta } => {
+                let meta = meta.as_ref().ok_or_else(undetailed)?;
+                Ok(Self {
+                    kind: 'd',
+                    mode: meta.mode,
+                    uid: meta.uid,
+                    gid: meta.gid,
+                    checksums: format!("{} {}", root.tree, root.meta),
+                    xattrs: xattr_text(&meta.xattrs)?,
+                    ..Self::default()
+                })
             }
-            for dir in tree.dirs().iter().rev() {
-                let root = TreeRoot {
-                    tree: dir.tree,
-                    meta: dir.meta,
+            ListNode::File { checksum, details } => {
+                let details = details.as_ref().ok_or_else(undetailed)?;
+                let header = &details.header;
+                let (kind, target) = match header.is_symlink() {
+                    true => ('l', format!(" -> {}", header.symlink_target)),
+                    false => ('-', String::new()),
                 };
-                let path = format!("{prefix}/{}", dir.name);
-                todo.push((path, TreeEntry::Dir(root), below));
+                Ok(Self {
+                    kind,
+                    mode: header.mode,
+                    uid: header.uid,
+                    gid: header.gid,
+                    bytes: details.content_bytes,
+                    checksums: checksum.to_string(),
+                    xattrs: xattr_text(&header.xattrs)?,
+                    target,
+                })
             }
         }
-        Ok(())
     }
 
-    async fn print_dir(&self, out: &mut impl Write, path: &str, dir: TreeRoot) -> Result<()> {
-        if self.args.nul_filenames_only {
-            return Ok(write!(out, "{path}\0")?);
-        }
-        let meta = self.repo.load_dirmeta(&dir.meta).await?;
-        let line = Line {
-            kind: 'd',
-            mode: meta.mode,
-            uid: meta.uid,
-            gid: meta.gid,
-            bytes: 0,
-            checksums: format!("{} {}", dir.tree, dir.meta),
-            xattrs: xattr_text(&meta.xattrs)?,
-            target: String::new(),
-        };
-        self.write(out, path, &line)
-    }
-
-    async fn print_file(&self, out: &mut impl Write, path: &str, file: Checksum) -> Result<()> {
-        if self.args.nul_filenames_only {
-            return Ok(write!(out, "{path}\0")?);
-        }
-        let name = ObjectName::file(file);
-        let body = self.repo.objects().fetch(&name).await?;
-        let body = body.ok_or_else(|| {
-            Failure::new(format!("{path}: object {name} is not in the repository"))
-        })?;
-        let (header, bytes) = header_of(self.repo, name, body).await?;
-        let line = Line {
-            kind: if header.is_symlink() { 'l' } else { '-' },
-            mode: header.mode,
-            uid: header.uid,
-            gid: header.gid,
-            bytes,
-            checksums: file.to_string(),
-            xattrs: xattr_text(&header.xattrs)?,
-            target: match header.is_symlink() {
-                true => format!(" -> {}", header.symlink_target),
-                false => String::new(),
-            },
-        };
-        self.write(out, path, &line)
-    }
-
-    fn write(&self, out: &mut impl Write, path: &str, line: &Line) -> Result<()> {
-        let (mode, bytes) = (line.mode & 0o7777, line.bytes);
+    fn write(&self, out: &mut impl Write, path: &str, args: &Args) -> Result<()> {
+        let (kind, mode, bytes) = (self.kind, self.mode & 0o7777, self.bytes);
         write!(
             out,
-            "{}0{mode:04o} {} {} {bytes:6} ",
-            line.kind, line.uid, line.gid
+            "{kind}0{mode:04o} {} {} {bytes:6} ",
+            self.uid, self.gid
         )?;
-        if self.args.checksum {
-            write!(out, "{} ", line.checksums)?;
+        if args.checksum {
+            write!(out, "{} ", self.checksums)?;
         }
-        if self.args.xattrs {
-            write!(out, "{{ {} }} ", line.xattrs)?;
+        if args.xattrs {
+            write!(out, "{{ {} }} ", self.xattrs)?;
         }
-        Ok(writeln!(out, "{path}{}", line.target)?)
+        Ok(writeln!(out, "{path}{}", self.target)?)
     }
 }

@@ -2,10 +2,12 @@
 
 pub(crate) mod cat;
 pub(crate) mod checkout;
+pub(crate) mod checksum;
 pub(crate) mod commit;
 pub(crate) mod commit_text;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod diff;
 pub(crate) mod extension;
 pub(crate) mod fsck;
 pub(crate) mod init;
@@ -21,6 +23,7 @@ pub(crate) mod rev_parse;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod size_text;
+pub(crate) mod summary;
 pub(crate) mod summary_text;
 pub(crate) mod version;
 pub(crate) mod xattr_text;

@@ -14,6 +14,7 @@ use treeferry_core::store::Durability;
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
 use super::size_text::size_text;
+use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::session::{Name, Session, open_fs, remote_config, repo_of, resolve};
 use crate::{output, progress, source};
@@ -165,6 +166,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let report = pull(&repo, &source, &options).await;
     drawing.clear();
     let report = report?;
+    // A mirror has the summary of what it mirrors.
+    if options.summary == KeepSummary::No {
+        after(Change::Ref, &repo).await?;
+    }
     if session.quiet {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use treeferry_core::store::RefSpace;
 
 use super::pull::{Common, print_refs, pull_ref};
 use super::size_text::size_text;
+use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::session::{Session, open_fs, repo_of};
 use crate::{output, progress};
@@ -67,6 +68,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let report = pull(&repo, &PullSource::from(source), &options).await;
     drawing.clear();
     let report = report?;
+    after(Change::Ref, &repo).await?;
     if session.quiet {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use treeferry_core::format::{Branch, Checksum, CollectionId, Refspec, RemoteName
 use treeferry_core::repo::{RemoteConfig, Repo};
 use treeferry_core::store::{ExpectedRef, RefAnswer, RefName, RefSpace, RefUpdate, RefValue};
 
+use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::session::{Name, Session, resolve};
@@ -74,7 +75,7 @@ async fn update_all(repo: &Repo, updates: Vec<RefUpdate>) -> Result<()> {
             return Err(Failure::new(message));
         }
     }
-    Ok(())
+    after(Change::Ref, repo).await
 }
 
 /// Which refs a prefix means: all of a name space, or those at and below a path.

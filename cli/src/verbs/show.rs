@@ -230,11 +230,7 @@ async fn file_header(repo: &Repo, checksum: Checksum) -> Result<(FileHeader, u64
 }
 
 /// Returns the header of a file, and the length of its content in bytes.
-pub(crate) async fn header_of(
-    repo: &Repo,
-    name: ObjectName,
-    body: Body,
-) -> Result<(FileHeader, u64)> {
+async fn header_of(repo: &Repo, name: ObjectName, body: Body) -> Result<(FileHeader, u64)> {
     if let Body::File {
         header,
         content_bytes,

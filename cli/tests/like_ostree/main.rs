@@ -543,3 +543,101 @@ fn what_is_not_understood_is_refused_alike() {
         ],
     );
 }
+
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+fn diff_finds_the_same() {
+    let beside = Beside::new();
+    beside.both(|at| {
+        let copied = std::process::Command::new("cp")
+            .args(["-a", "t", "t2"])
+            .current_dir(at)
+            .status();
+        assert!(copied.unwrap().success());
+        fs::write(at.join("t2/new"), "new").unwrap();
+        fs::remove_file(at.join("t2/f")).unwrap();
+        fs::write(at.join("t2/exec"), "other").unwrap();
+    });
+    beside.same(
+        Agree::Fully,
+        &[
+            "--repo=r commit -b m --timestamp=@5000 t2",
+            "--repo=r diff",
+            "--repo=r diff m",
+            "--repo=r diff m^ m",
+            "--repo=r diff m ./t",
+            "--repo=r diff ./t m",
+            "--repo=r diff ./t ./t2",
+            "--repo=r diff --stats m^ m",
+            "--repo=r diff --fs-diff --stats m^ m",
+            "--repo=r diff --owner-uid=5 m ./t2",
+            "--repo=r diff --no-xattrs m ./t2",
+            "--repo=r diff nope m",
+            "--repo=r diff m nope",
+        ],
+    );
+}
+
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+fn a_summary_of_either_reads_the_same_to_both() {
+    for updater in ["ours", "theirs"] {
+        let beside = Beside::new();
+        for repo in ["r", "c"] {
+            let update = format!("--repo={repo} summary -u -m a.b='x' -m n=5");
+            let update = update.replace("'x'", "'\"x\"'");
+            let outcome = match updater {
+                "ours" => beside.call(&update),
+                _ => beside.call_theirs(&update),
+            };
+            assert_eq!(outcome.code, Some(0), "{outcome:?}");
+            let (from, to) = match updater {
+                "ours" => (beside.ours(), beside.theirs()),
+                _ => (beside.theirs(), beside.ours()),
+            };
+            for file in ["summary", "refs/heads"] {
+                let copied = std::process::Command::new("cp")
+                    .arg("-a")
+                    .arg(from.join(repo).join(file))
+                    .arg(to.join(repo).join(file).parent().unwrap())
+                    .status();
+                assert!(copied.unwrap().success());
+            }
+            let calls = [
+                format!("--repo={repo} summary --view"),
+                format!("--repo={repo} summary --raw"),
+            ];
+            beside.same(Agree::Fully, &calls.each_ref().map(String::as_str));
+        }
+        beside.same(
+            Agree::Fully,
+            &["--repo=r summary", "--repo=r summary -u -m foo"],
+        );
+    }
+}
+
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+fn a_repository_set_to_it_keeps_its_summary_up_to_date() {
+    let changes = [
+        ("commit-update-summary", "--repo=r commit -b new t"),
+        ("auto-update-summary", "--repo=r commit -b new t"),
+        ("auto-update-summary", "--repo=r refs --create=new m"),
+        ("auto-update-summary", "--repo=r refs --delete foo"),
+        ("auto-update-summary", "--repo=r reset m m^"),
+        ("auto-update-summary", "--repo=r pull-local c o"),
+    ];
+    for (key, change) in changes {
+        let beside = Beside::new();
+        let (before, set) = (
+            "--repo=r refs --create=before m".to_owned(),
+            format!("--repo=r config set core.{key} true"),
+        );
+        beside.same(Agree::Fully, &[&before]);
+        assert!(!beside.ours().join("r/summary").exists());
+        beside.same(Agree::Fully, &[&set]);
+        let outcome = beside.call(change);
+        assert_eq!(outcome.code, Some(0), "{change}: {outcome:?}");
+        assert!(beside.ours().join("r/summary").exists(), "{key}: {change}");
+    }
+}

@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(value_name = "[metalink=|mirrorlist=]URL")]
     url: Option<String>,
     /// What a pull fetches that names no branch
-    #[arg(value_name = "BRANCH...")]
+    #[arg(value_name = "[BRANCH...]")]
     branches: Vec<String>,
 }
 

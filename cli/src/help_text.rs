@@ -1,0 +1,97 @@
+//! What help says by our own name: verbs in groups, and examples.
+
+use clap::Command;
+
+/// Verbs that the C command does not have: by its name they work, but are not listed.
+pub(crate) const OURS: [&str; 2] = ["demo", "serve"];
+
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Start", &["demo", "init"]),
+    ("Record trees and write them out", &["commit", "checkout"]),
+    (
+        "Look",
+        &[
+            "log",
+            "show",
+            "ls",
+            "cat",
+            "diff",
+            "refs",
+            "rev-parse",
+            "checksum",
+        ],
+    ),
+    (
+        "Move commits between places",
+        &["pull", "pull-local", "remote", "serve", "summary"],
+    ),
+    (
+        "Keep a repository in order",
+        &["fsck", "prune", "reset", "config"],
+    ),
+];
+
+/// Returns the layout of the help of the command itself, with its verbs in groups.
+pub(crate) fn grouped(command: &Command) -> String {
+    let mut text = "Usage:\n  {usage}\n\n{about-with-newline}\n".to_owned();
+    for (group, verbs) in GROUPS {
+        text += &format!("{group}:\n");
+        for verb in verbs {
+            let about = command.find_subcommand(verb).and_then(Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            text += &format!("  {verb:12}{about}\n");
+        }
+        text.push('\n');
+    }
+    text + "Options:\n{options}{after-help}\n"
+}
+
+/// Returns examples for the command at `path`, such as `treeferry commit`.
+pub(crate) fn examples(path: &str) -> Option<&'static str> {
+    Some(match path {
+        "treeferry" => {
+            "  treeferry demo\n\
+             \x20 treeferry --repo=repo init --mode=archive\n\
+             \x20 treeferry --repo=repo commit --branch=os/stable --subject='First' rootfs\n\
+             \x20 treeferry --repo=repo serve --port=8080"
+        }
+        "treeferry init" => {
+            "  treeferry --repo=repo init --mode=archive         to publish\n\
+             \x20 treeferry --repo=repo init                        on a device, as root\n\
+             \x20 treeferry --repo=repo init --mode=bare-user-only  on a device, as anyone"
+        }
+        "treeferry commit" => {
+            "  treeferry --repo=repo commit -b os/stable -s 'Version 2' rootfs\n\
+             \x20 treeferry --repo=repo commit -b os/stable --tree=ref=os/base --tree=dir=extra"
+        }
+        "treeferry checkout" => {
+            "  treeferry --repo=repo checkout os/stable /srv/tree\n\
+             \x20 treeferry --repo=repo checkout -U --subpath=/usr/etc os/stable etc"
+        }
+        "treeferry pull" => {
+            "  treeferry --repo=repo remote add --no-gpg-verify origin https://example.org/repo\n\
+             \x20 treeferry --repo=repo pull origin os/stable\n\
+             \x20 treeferry --repo=repo pull --mirror --depth=-1 origin"
+        }
+        "treeferry pull-local" => "  treeferry --repo=repo pull-local ../other os/stable",
+        "treeferry serve" => "  treeferry --repo=repo serve --address=0.0.0.0 --port=8080",
+        "treeferry diff" => {
+            "  treeferry --repo=repo diff os/stable              with its parent\n\
+             \x20 treeferry --repo=repo diff os/stable ./rootfs     with a directory"
+        }
+        "treeferry prune" => {
+            "  treeferry --repo=repo prune --refs-only --depth=1 --no-prune\n\
+             \x20 treeferry --repo=repo prune --keep-younger-than='3 months ago'"
+        }
+        "treeferry refs" => {
+            "  treeferry --repo=repo refs --create=os/testing os/stable\n\
+             \x20 treeferry --repo=repo refs --delete os/testing"
+        }
+        "treeferry fsck" => {
+            "  treeferry --repo=repo fsck\n\
+             \x20 treeferry --repo=repo fsck --delete && treeferry --repo=repo pull origin os/stable"
+        }
+        "treeferry summary" => "  treeferry --repo=repo summary --update",
+        _ => return None,
+    })
+}

@@ -1,0 +1,107 @@
+//! `diff`: how two trees differ.
+
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+
+use treeferry_core::ops::diff::{DiffOptions, DiffPath, DiffSide, LocalXattrs, diff, diff_stats};
+use treeferry_core::repo::Repo;
+
+use super::size_text::size_text;
+use crate::failure::{Failure, Result};
+use crate::output;
+use crate::session::{Session, resolve};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print various statistics
+    #[arg(long)]
+    stats: bool,
+    /// Print filesystem diff
+    #[arg(long)]
+    fs_diff: bool,
+    /// Skip output of extended attributes
+    #[arg(long)]
+    no_xattrs: bool,
+    /// Use file ownership user id for local files
+    #[arg(long, value_name = "UID")]
+    owner_uid: Option<i32>,
+    /// Use file ownership group id for local files
+    #[arg(long, value_name = "GID")]
+    owner_gid: Option<i32>,
+    /// A commit, or a directory if it begins with / or ./ (alone: compared with its parent)
+    #[arg(value_name = "REV_OR_DIR")]
+    from: Option<String>,
+    /// Another
+    #[arg(value_name = "REV_OR_DIR")]
+    to: Option<String>,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let repo = session.open().await?;
+    let (from, to) = match (&args.from, &args.to) {
+        (None, _) => return Err(Failure::usage("REV must be specified")),
+        (Some(rev), None) => (format!("{rev}^"), rev.clone()),
+        (Some(from), Some(to)) => (from.clone(), to.clone()),
+    };
+    let mut out = output::stdout();
+    if args.fs_diff || !args.stats {
+        print_diff(&mut out, &repo, &args, &from, &to).await?;
+    }
+    if args.stats {
+        let (from, to) = (resolve(&repo, &from).await?, resolve(&repo, &to).await?);
+        let stats = diff_stats(&repo, &from, &to).await?;
+        let common_bytes = size_text(stats.common_stored_bytes);
+        writeln!(out, "[A] Object Count: {}", stats.from_objects)?;
+        writeln!(out, "[B] Object Count: {}", stats.to_objects)?;
+        writeln!(out, "Common Object Count: {}", stats.common_objects)?;
+        writeln!(out, "Common Object Size: {common_bytes}")?;
+    }
+    Ok(out.flush()?)
+}
+
+async fn print_diff(
+    out: &mut impl Write,
+    repo: &Repo,
+    args: &Args,
+    from: &str,
+    to: &str,
+) -> Result<()> {
+    let mut options = DiffOptions::default();
+    if args.no_xattrs {
+        options.xattrs = LocalXattrs::Ignore;
+    }
+    options.owner_uid = args.owner_uid.and_then(|uid| u32::try_from(uid).ok());
+    options.owner_gid = args.owner_gid.and_then(|gid| u32::try_from(gid).ok());
+    let (from, to) = (side(repo, from).await?, side(repo, to).await?);
+    let found = diff(repo, &from, &to, options).await?;
+    write_paths(out, 'M', &from, &found.modified)?;
+    write_paths(out, 'D', &from, &found.removed)?;
+    write_paths(out, 'A', &to, &found.added)
+}
+
+async fn side(repo: &Repo, text: &str) -> Result<DiffSide> {
+    if text.starts_with('/') || text.starts_with("./") {
+        return Ok(DiffSide::Dir(text.into()));
+    }
+    let commit = resolve(repo, text).await?;
+    Ok(DiffSide::Tree(repo.tree_of(&commit).await?))
+}
+
+/// Prints paths: in a commit from its root, in a directory relative to it.
+fn write_paths(
+    out: &mut impl Write,
+    sign: char,
+    side: &DiffSide,
+    paths: &[DiffPath],
+) -> Result<()> {
+    let root = match side {
+        DiffSide::Tree(_) => "/",
+        DiffSide::Dir(_) => "",
+    };
+    for found in paths {
+        write!(out, "{sign}    {root}")?;
+        out.write_all(found.path.as_bytes())?;
+        writeln!(out)?;
+    }
+    Ok(())
+}

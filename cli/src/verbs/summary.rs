@@ -1,0 +1,107 @@
+//! `summary`: makes or shows the summary of a repository.
+
+use treeferry_core::format::gvariant::{Dict, Value};
+use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata, update_summary};
+use treeferry_core::repo::Repo;
+
+use super::commit::split_pair;
+use super::summary_text::{self, Question};
+use crate::failure::{Failure, Result};
+use crate::session::Session;
+use crate::{dates, deltas};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Update the summary
+    #[arg(short, long)]
+    update: bool,
+    /// View the local summary file
+    #[arg(short = 'v', long)]
+    view: bool,
+    /// View the summary file as GVariant text
+    #[arg(long)]
+    raw: bool,
+    /// List the metadata keys
+    #[arg(long)]
+    list_metadata_keys: bool,
+    /// Print the value of a metadata key
+    #[arg(long, value_name = "KEY")]
+    print_metadata_key: Option<String>,
+    /// Additional metadata field to add to the summary, VALUE in GVariant text format
+    #[arg(short = 'm', long, value_name = "KEY=VALUE")]
+    add_metadata: Vec<String>,
+    /// Print debug information during command processing
+    // Here -v is --view.
+    #[arg(long)]
+    verbose: bool,
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let repo = session.open().await?;
+    if args.update {
+        return update(&repo, &args.add_metadata).await;
+    }
+    let question = match (&args.print_metadata_key, args.list_metadata_keys, args.raw) {
+        (Some(key), ..) => Question::Key(key),
+        (None, true, _) => Question::Keys,
+        (None, false, true) => Question::Raw,
+        (None, false, false) if args.view => Question::View,
+        (None, false, false) => {
+            return Err(Failure::new(
+                "No option specified; use -u to update summary",
+            ));
+        }
+    };
+    let summary = repo.state().read_summary().await?;
+    let summary = summary.ok_or_else(|| {
+        Failure::new("the repository has no summary; 'summary --update' makes one")
+    })?;
+    summary_text::print(&summary, question)
+}
+
+async fn update(repo: &Repo, pairs: &[String]) -> Result<()> {
+    let mut metadata = Dict::new();
+    for pair in pairs {
+        let (key, text) = split_pair(pair)?;
+        let value = Value::parse_text(text, None).map_err(|e| {
+            Failure::from(e).context(format_args!("Error parsing variant ‘{text}’"))
+        })?;
+        metadata.insert(key, value);
+    }
+    make(repo, metadata).await
+}
+
+/// Makes the summary anew, as it is now.
+async fn make(repo: &Repo, metadata: Dict) -> Result<()> {
+    let mut options = SummaryOptions::default();
+    options.now_secs = dates::now();
+    options.metadata = metadata;
+    if let Some(local) = repo.objects().local() {
+        let directory = local.directory().to_owned();
+        let listed = repo.pool().run(move || Ok(deltas::list(&directory)));
+        options.deltas = listed.await??;
+    }
+    commit_repo_metadata(repo, &options).await?;
+    update_summary(repo, &options).await?;
+    Ok(())
+}
+
+/// What was changed about a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A commit was made.
+    Commit,
+    /// A ref was made, moved or deleted.
+    Ref,
+}
+
+/// Makes the summary anew if the repository is set to keep it up to date by itself.
+pub(crate) async fn after(change: Change, repo: &Repo) -> Result<()> {
+    let config = repo.config().await?;
+    let is_set = |key| Ok::<_, Failure>(config.boolean("core", key)?.unwrap_or(false));
+    let of_commits = change == Change::Commit && is_set("commit-update-summary")?;
+    match of_commits || is_set("auto-update-summary")? {
+        true => make(repo, Dict::new()).await,
+        false => Ok(()),
+    }
+}
