@@ -7,6 +7,7 @@ mod editor;
 mod failure;
 mod file_text;
 mod help_text;
+mod labels;
 mod output;
 mod progress;
 mod session;

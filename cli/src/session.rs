@@ -123,6 +123,11 @@ pub(crate) async fn configs(fs: &FsRepo) -> Result<Vec<KeyFile>> {
 pub(crate) async fn remote_config(fs: &FsRepo, name: &RemoteName) -> Result<RemoteConfig> {
     for config in configs(fs).await? {
         if let Some(remote) = RemoteConfig::read(&config, name)? {
+            let group = format!("remote \"{name}\"");
+            if config.get_raw(&group, "url").is_none() {
+                let message = format!("Remote \"{name}\": metalinks are not supported yet");
+                return Err(Failure::new(message));
+            }
             return Ok(remote);
         }
     }

@@ -1,9 +1,10 @@
 //! `checkout`: writes a tree to a directory.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use treeferry_backend_fs::FsMode;
+use treeferry_backend_fs::{FsMode, FsRepo};
 use treeferry_core::ops::checkout::{
     CheckoutItem, CheckoutMode, CheckoutOptions, Destination, DirModes, IfMissing, Overwrite,
     PassthroughWhiteouts, Sharing, SkipList, TreeSync, Whiteouts, checkout, checkout_all,
@@ -16,6 +17,7 @@ use super::commit::durability;
 use super::ls::absolute;
 use crate::failure::{Failure, Result, io_failure};
 use crate::file_text;
+use crate::labels::Prefixed;
 use crate::session::{Session, repo_of, resolve};
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +73,12 @@ pub(crate) struct Args {
     /// File containing list of files to skip
     #[arg(long, value_name = "FILE")]
     skip_list: Option<PathBuf>,
+    /// Set SELinux labels based on policy in root filesystem PATH (may be /); implies --force-copy
+    #[arg(long, value_name = "PATH")]
+    selinux_policy: Option<PathBuf>,
+    /// When setting SELinux labels, prefix all paths by PREFIX
+    #[arg(long, value_name = "PREFIX")]
+    selinux_prefix: Option<String>,
     /// The commit
     #[arg(value_name = "COMMIT")]
     commit: Option<String>,
@@ -81,10 +89,12 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let fs = session.open_fs().await?;
-    let mode = fs.mode();
-    let repo = repo_of(fs);
-    let options = options(&args)?;
-    refuse_impossible_links(&args, mode)?;
+    let repo = repo_of(fs.clone());
+    let mut options = options(&args)?;
+    if let Some(path) = &args.selinux_policy {
+        let prefix = args.selinux_prefix.as_deref();
+        options.labels = Some(Prefixed::read(&repo, path, prefix).await?);
+    }
     if args.from_stdin || args.from_file.is_some() {
         return many(&repo, &args, &options).await;
     }
@@ -97,6 +107,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         item.if_missing = IfMissing::Ignore;
     }
     let destination = args.destination.clone().unwrap_or_else(|| rev.into());
+    refuse_impossible_links(&args, &fs, &destination)?;
     let destination = Destination::path(destination);
     let outcome = checkout(&repo, &item, &destination, &options).await;
     outcome.map(drop).map_err(|error| {
@@ -110,16 +121,30 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     })
 }
 
-/// Says early, and in OSTree's words, what no file of the repository can be.
-fn refuse_impossible_links(args: &Args, mode: FsMode) -> Result<()> {
-    let message = match (mode, args.user_mode) {
-        (FsMode::Bare, true) => "Bare repository mode cannot hardlink in user checkout mode",
-        (FsMode::BareUser, false) => "User repository mode requires user checkout mode to hardlink",
-        _ => return Ok(()),
+/// Says early, and in OSTree's words, where no file of the repository can be a hard link.
+fn refuse_impossible_links(args: &Args, fs: &FsRepo, destination: &Path) -> Result<()> {
+    if !args.require_hardlinks {
+        return Ok(());
+    }
+    let parent = match destination.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     };
-    match args.require_hardlinks {
-        true => Err(Failure::new(message)),
-        false => Ok(()),
+    if let (Ok(repo), Ok(parent)) = (fs.path().metadata(), parent.metadata())
+        && repo.dev() != parent.dev()
+    {
+        let (from, to) = (repo.dev(), parent.dev());
+        let message = "Unable to do hardlink checkout across devices";
+        return Err(Failure::new(format!("{message} (src={from} dest={to})")));
+    }
+    match (fs.mode(), args.user_mode) {
+        (FsMode::Bare, true) => Err(Failure::new(
+            "Bare repository mode cannot hardlink in user checkout mode",
+        )),
+        (FsMode::BareUser, false) => Err(Failure::new(
+            "User repository mode requires user checkout mode to hardlink",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -268,11 +268,14 @@ async fn create(repo: &Repo, args: &Args, new: &str, called: Name) -> Result<()>
     };
     // OSTree does not look whether there is a ref of a collection, and scripts rely on it.
     let force = args.force || (args.collections && called == Name::Ostree);
+    let existing = repo.refs().read_ref(&name).await?;
+    // An alias may be pointed elsewhere: that is what it is for.
+    let force = force || (args.alias && matches!(existing, Some(RefValue::Alias(_))));
     let expected = match force {
         true => ExpectedRef::Any,
         false => ExpectedRef::Absent,
     };
-    if !force && repo.refs().read_ref(&name).await?.is_some() {
+    if !force && existing.is_some() {
         let message = format!("--create specified but ref {new} already exists");
         return Err(Failure::new(message));
     }

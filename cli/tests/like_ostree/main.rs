@@ -281,6 +281,15 @@ fn commit_makes_the_same_commits() {
         fs::write(at.join("body"), "S\n\nB\n").unwrap();
         fs::write(at.join("modes"), "=256 /f\n2048 /exec\n").unwrap();
         fs::write(at.join("skip"), "/d\n").unwrap();
+        let contexts = at.join("policy/etc/selinux/toy/contexts/files");
+        fs::create_dir_all(&contexts).unwrap();
+        // Never read but for a checksum of it.
+        fs::create_dir(at.join("policy/etc/selinux/toy/policy")).unwrap();
+        fs::write(at.join("policy/etc/selinux/toy/policy/policy.33"), "").unwrap();
+        let config = "SELINUX=enforcing\nSELINUXTYPE=toy\n";
+        fs::write(at.join("policy/etc/selinux/config"), config).unwrap();
+        let rules = "/.*\tsystem_u:object_r:default_t:s0\n/d(/.*)?\tsystem_u:object_r:d_t:s0\n";
+        fs::write(contexts.join("file_contexts"), rules).unwrap();
     });
     let date = "--timestamp='2020-01-02 03:04:05 +0100'";
     let calls = [
@@ -301,9 +310,13 @@ fn commit_makes_the_same_commits() {
         format!("commit -b s {date} --tree=ref=m --tree=dir=t"),
         format!("commit -b s {date} --base=foo/bar t"),
         format!("commit -b re:s {date} t"),
+        format!("commit -b s {date} t --link-checkout-speedup"),
+        format!("commit -b s {date} t -I"),
+        format!("commit -b s {date} t --selinux-policy=policy"),
+        format!("commit -b s {date} --tree=dir=t --selinux-policy-from-base"),
         "log s".to_owned(),
         "show --raw s".to_owned(),
-        "show --print-detached-metadata-key=d s^^^^^^^^".to_owned(),
+        "show --print-detached-metadata-key=d s^^^^^^^^^^^^".to_owned(),
         "commit -b s --skip-if-unchanged --base=foo/bar t".to_owned(),
         "refs --list s".to_owned(),
     ];
@@ -640,4 +653,52 @@ fn a_repository_set_to_it_keeps_its_summary_up_to_date() {
         assert_eq!(outcome.code, Some(0), "{change}: {outcome:?}");
         assert!(beside.ours().join("r/summary").exists(), "{key}: {change}");
     }
+}
+
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+fn checksum_names_files_alike() {
+    let beside = Beside::new();
+    let calls = ["t/f", "t/l", "t", "t/exec", "--ignore-xattrs t/empty"];
+    let calls = calls.map(|path| format!("checksum {path}"));
+    beside.same(Agree::Fully, &calls.each_ref().map(String::as_str));
+    beside.same(Agree::ButErrorText, &["checksum t/nope", "checksum"]);
+}
+
+#[test]
+fn commits_that_race_for_a_branch_all_land_on_it() {
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("ostree");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_treeferry"), &program).unwrap();
+    let call = |words: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        command.args(words).current_dir(place.path());
+        command
+    };
+    assert!(
+        call(&["--repo=repo", "init", "--mode=bare-user-only"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let racers = 6;
+    let mut running = Vec::new();
+    for racer in 0..racers {
+        let tree = format!("t{racer}");
+        fs::create_dir(place.path().join(&tree)).unwrap();
+        fs::write(place.path().join(&tree).join("file"), &tree).unwrap();
+        let words = ["--repo=repo", "commit", "-b", "b", "--consume", &tree];
+        running.push(
+            call(&words)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+    }
+    for mut process in running {
+        assert!(process.wait().unwrap().success());
+    }
+    let log = call(&["--repo=repo", "log", "b"]).output().unwrap();
+    let log = String::from_utf8(log.stdout).unwrap();
+    assert_eq!(log.matches("commit ").count(), racers, "{log}");
 }

@@ -1,162 +1,26 @@
-//! `commit`: records a tree.
+//! From the command line of `commit` to the options of the library.
 
-use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use treeferry_core::format::gvariant::Value;
-use treeferry_core::format::{Branch, Refspec};
+use treeferry_core::format::{Branch, Checksum, Refspec};
 use treeferry_core::ops::commit::{
-    Bindings, Bootable, CommitOptions, CommitOutcome, CommitReport, Executables, Modifier, Parent,
-    Permissions, Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy, commit,
+    Bindings, Bootable, CommitOptions, Executables, HardLinks, Modifier, Parent, Permissions,
+    Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
 };
+use treeferry_core::ops::labels::Labels;
 use treeferry_core::repo::Repo;
 use treeferry_core::store::Durability;
 
-use super::summary::{Change, after};
+use super::Args;
 use crate::editor::{Message, edit};
 use crate::failure::{Failure, Result};
-use crate::session::{Session, resolve};
-use crate::{dates, file_text, output};
+use crate::session::resolve;
+use crate::{dates, file_text, labels};
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Parent commit checksum, or "none"
-    #[arg(long, value_name = "COMMIT")]
-    parent: Option<String>,
-    /// One line subject
-    #[arg(short, long, value_name = "SUBJECT")]
-    subject: Option<String>,
-    /// Full description
-    #[arg(short = 'm', long, value_name = "BODY")]
-    body: Option<String>,
-    /// Commit message from FILE path
-    #[arg(short = 'F', long, value_name = "FILE")]
-    body_file: Option<PathBuf>,
-    /// Use an editor to write the commit message
-    #[arg(short, long)]
-    editor: bool,
-    /// Branch
-    #[arg(short, long, value_name = "BRANCH")]
-    branch: Option<String>,
-    /// Create a commit without writing a ref
-    #[arg(long)]
-    orphan: bool,
-    /// Do not write any ref bindings
-    #[arg(long)]
-    no_bindings: bool,
-    /// Add a ref to ref binding commit metadata
-    #[arg(long, value_name = "BRANCH")]
-    bind_ref: Vec<String>,
-    /// Start from the given commit as a base (no modifiers apply)
-    #[arg(long, value_name = "REV")]
-    base: Option<String>,
-    /// Overlay the given argument as a tree
-    #[arg(long, value_name = "dir=PATH or ref=COMMIT")]
-    tree: Vec<String>,
-    /// Add a key/value pair to metadata
-    #[arg(long, value_name = "KEY=VALUE")]
-    add_metadata_string: Vec<String>,
-    /// Add a key/value pair to metadata, where VALUE is in GVariant text format
-    #[arg(long, value_name = "KEY=VALUE")]
-    add_metadata: Vec<String>,
-    /// Keep metadata KEY and its associated VALUE from parent
-    #[arg(long, value_name = "KEY")]
-    keep_metadata: Vec<String>,
-    /// Add a key/value pair to detached metadata
-    #[arg(long, value_name = "KEY=VALUE")]
-    add_detached_metadata_string: Vec<String>,
-    /// Set file ownership user id
-    #[arg(long, value_name = "UID")]
-    owner_uid: Option<i32>,
-    /// Set file ownership group id
-    #[arg(long, value_name = "GID")]
-    owner_gid: Option<i32>,
-    /// Canonicalize permissions in the same way bare-user does for hardlinked files
-    #[arg(long)]
-    canonical_permissions: bool,
-    /// Flag this commit as a bootable OSTree (e.g. contains a Linux kernel)
-    #[arg(long)]
-    bootable: bool,
-    /// Ensure executable files are not writable
-    #[arg(long)]
-    mode_ro_executables: bool,
-    /// Do not import extended attributes
-    #[arg(long)]
-    no_xattrs: bool,
-    /// If the contents are unchanged from previous commit, do nothing
-    #[arg(long)]
-    skip_if_unchanged: bool,
-    /// File containing list of modifications to make to permissions
-    #[arg(long, value_name = "PATH")]
-    statoverride: Option<PathBuf>,
-    /// File containing list of files to skip
-    #[arg(long, value_name = "PATH")]
-    skip_list: Option<PathBuf>,
-    /// Consume (delete) content after commit (for local directories)
-    #[arg(long)]
-    consume: bool,
-    /// Output more information in a KEY: VALUE format
-    #[arg(long)]
-    table_output: bool,
-    /// Generate size information along with commit metadata
-    #[arg(long)]
-    generate_sizes: bool,
-    /// Do not invoke fsync()
-    #[arg(long, hide = true)]
-    disable_fsync: bool,
-    /// Specify how to invoke fsync()
-    #[arg(long, value_name = "POLICY")]
-    fsync: Option<String>,
-    /// Override the timestamp of the commit
-    #[arg(long, value_name = "TIMESTAMP")]
-    timestamp: Option<String>,
-    /// The directory to record (default: the current one)
-    #[arg(value_name = "[PATH]")]
-    path: Option<PathBuf>,
-}
-
-pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let repo = session.open().await?;
-    if args.branch.is_none() && !args.orphan {
-        let message = "A branch must be specified with --branch, or use --orphan";
-        return Err(Failure::new(message));
-    }
-    let options = options(&args, &repo).await?;
-    let report = commit(&repo, options).await?;
-    if let CommitOutcome::RefMoved { .. } = report.outcome {
-        let (commit, branch) = (report.commit, args.branch.as_deref().unwrap_or_default());
-        let message = format!(
-            "{branch} was moved by somebody else meanwhile and left alone; {commit} is recorded"
-        );
-        return Err(Failure::new(message));
-    }
-    if report.outcome == CommitOutcome::Committed {
-        after(Change::Commit, &repo).await?;
-    }
-    print(&report, args.table_output)
-}
-
-fn print(report: &CommitReport, table: bool) -> Result<()> {
-    if !table {
-        return Ok(output::line(report.commit)?);
-    }
-    let stats = &report.stats;
-    let mut out = output::stdout();
-    writeln!(out, "Commit: {}", report.commit)?;
-    writeln!(out, "Metadata Total: {}", stats.metadata_total)?;
-    writeln!(out, "Metadata Written: {}", stats.metadata_written)?;
-    writeln!(out, "Content Total: {}", stats.content_total)?;
-    writeln!(out, "Content Written: {}", stats.content_written)?;
-    writeln!(out, "Content Cache Hits: {}", stats.content_cache_hits)?;
-    writeln!(
-        out,
-        "Content Bytes Written: {}",
-        stats.content_bytes_written
-    )?;
-    Ok(out.flush()?)
-}
-
-async fn options(args: &Args, repo: &Repo) -> Result<CommitOptions> {
+/// Returns what is asked for, with all files that are named read.
+pub(super) async fn options(args: &Args, repo: &Repo) -> Result<CommitOptions> {
     let mut options = CommitOptions::default();
     let target = args.branch.as_deref().map(refspec).transpose()?;
     let bound = args.bind_ref.iter().map(|branch| branch_of(branch));
@@ -189,6 +53,13 @@ async fn options(args: &Args, repo: &Repo) -> Result<CommitOptions> {
     }
     options.trees = trees(args, repo).await?;
     options.modifier = modifier(args)?;
+    let labels = policy(args, repo, &options).await?;
+    options.modifier.labels = labels.map(Arc::new);
+    options.hard_links = match (args.devino_canonical, args.link_checkout_speedup) {
+        (true, _) => HardLinks::Trust,
+        (false, true) => HardLinks::Recognise,
+        (false, false) => HardLinks::Read,
+    };
     options.metadata = metadata(args)?;
     options.keep_metadata = args.keep_metadata.clone();
     let detached = args.add_detached_metadata_string.iter();
@@ -234,7 +105,7 @@ fn branch_of(text: &str) -> Result<Branch> {
     Branch::new(text).map_err(|_| Failure::new(format!("Invalid ref name {text}")))
 }
 
-async fn parent(repo: &Repo, rev: &str) -> Result<treeferry_core::format::Checksum> {
+async fn parent(repo: &Repo, rev: &str) -> Result<Checksum> {
     if let Ok(checksum) = rev.parse() {
         return Ok(checksum);
     }
@@ -308,6 +179,28 @@ fn modifier(args: &Args) -> Result<Modifier> {
         modifier.skip_list = list;
     }
     Ok(modifier)
+}
+
+/// Reads the policy that labels are taken from, if any.
+async fn policy(args: &Args, repo: &Repo, options: &CommitOptions) -> Result<Option<Labels>> {
+    let found = match (&args.selinux_policy, args.selinux_policy_from_base) {
+        (Some(_), true) => {
+            let message = "Cannot specify both --selinux-policy and --selinux-policy-from-base";
+            return Err(Failure::new(message));
+        }
+        (None, false) => return Ok(None),
+        (Some(path), false) => labels::of_directory(repo, path).await?,
+        (None, true) => match (&options.base, options.trees.first()) {
+            (Some(commit), _) | (None, Some(TreeInput::Commit(commit))) => {
+                let root = repo.tree_of(commit).await?;
+                Labels::load_tree(repo, root).await?
+            }
+            (None, Some(TreeInput::Dir(path))) => labels::of_directory(repo, path).await?,
+            _ => None,
+        },
+    };
+    let epoch = labels::epoch(args.selinux_labeling_epoch)?;
+    Ok(found.map(|labels| labels.with_epoch(epoch)))
 }
 
 fn metadata(args: &Args) -> Result<Vec<(String, Value)>> {
