@@ -43,10 +43,9 @@ impl Drawing {
     }
 }
 
-/// The bar counts objects, the only total that is always known; the message counts bytes.
+/// The bar counts objects, the only total that is always known.
 fn style() -> ProgressStyle {
-    let layout = "{spinner} {prefix} [{wide_bar}] {pos}/{len} objects, {msg}";
-    ProgressStyle::with_template(layout)
+    ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
 }
@@ -62,19 +61,25 @@ fn show(bar: &ProgressBar, snapshot: &Snapshot) {
     });
     bar.set_length(metadata.total + content.total);
     bar.set_position(metadata.done + content.done);
-    let rate = rate(&snapshot.transferred, bar.elapsed());
-    let more = match still_growing(metadata) || still_growing(content) {
-        true => " (more to come)",
-        false => "",
-    };
+    let objects = objects_text(metadata, content);
+    let (amount, elapsed) = (&snapshot.transferred, bar.elapsed());
     bar.set_message(format!(
-        "{}{rate}{more}",
-        amount_text(&snapshot.transferred)
+        "{objects}, {}{}",
+        amount_text(amount),
+        rate(amount, elapsed)
     ));
 }
 
-fn still_growing(count: &Count) -> bool {
-    count.certainty == Certainty::Estimated
+/// Returns `12/34 objects`, with a `+` where more may be found.
+fn objects_text(metadata: &Count, content: &Count) -> String {
+    let (done, total) = (metadata.done + content.done, metadata.total + content.total);
+    let growing = |count: &Count| count.certainty == Certainty::Estimated;
+    let more = if growing(metadata) || growing(content) {
+        "+"
+    } else {
+        ""
+    };
+    format!("{done}/{total}{more} objects")
 }
 
 /// Returns `1.2 MiB of 3.4 MiB`, with `~` before a total that is an estimate.
@@ -83,7 +88,10 @@ fn amount_text(amount: &Amount) -> String {
     match (amount.total_bytes, amount.certainty) {
         (None, _) => done.to_string(),
         (Some(total), Certainty::Exact) => format!("{done} of {}", HumanBytes(total)),
-        (Some(total), Certainty::Estimated) => format!("{done} of ~{}", HumanBytes(total)),
+        // What has come already is the least that it can be.
+        (Some(total), Certainty::Estimated) => {
+            format!("{done} of ~{}", HumanBytes(total.max(amount.done_bytes)))
+        }
     }
 }
 
@@ -108,19 +116,45 @@ fn rate(amount: &Amount, elapsed: Duration) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_estimate_is_marked_and_an_exact_total_is_not() {
-        let mut amount = Amount {
+    fn amount(certainty: Certainty) -> Amount {
+        Amount {
             done_bytes: 1024,
             total_bytes: Some(2048),
-            certainty: Certainty::Exact,
-        };
-        assert_eq!(amount_text(&amount), "1.00 KiB of 2.00 KiB");
-        amount.certainty = Certainty::Estimated;
-        assert_eq!(amount_text(&amount), "1.00 KiB of ~2.00 KiB");
+            certainty,
+        }
+    }
+
+    #[test]
+    fn an_estimate_is_marked_and_an_exact_total_is_not() {
+        let estimated = amount(Certainty::Estimated);
         assert_eq!(
-            rate(&amount, Duration::from_secs(1)),
+            amount_text(&amount(Certainty::Exact)),
+            "1.00 KiB of 2.00 KiB"
+        );
+        assert_eq!(amount_text(&estimated), "1.00 KiB of ~2.00 KiB");
+        assert_eq!(
+            rate(&estimated, Duration::from_secs(1)),
             ", 1.00 KiB/s, 1 s left"
         );
+    }
+
+    #[test]
+    fn an_estimate_is_never_less_than_what_has_come() {
+        let mut amount = amount(Certainty::Estimated);
+        amount.done_bytes = 4096;
+        assert_eq!(amount_text(&amount), "4.00 KiB of ~4.00 KiB");
+        assert_eq!(rate(&amount, Duration::from_secs(1)), ", 4.00 KiB/s");
+    }
+
+    #[test]
+    fn objects_that_may_become_more_are_marked() {
+        let count = |certainty| Count {
+            done: 1,
+            total: 2,
+            certainty,
+        };
+        let (exact, estimated) = (count(Certainty::Exact), count(Certainty::Estimated));
+        assert_eq!(objects_text(&exact, &exact), "2/4 objects");
+        assert_eq!(objects_text(&exact, &estimated), "2/4+ objects");
     }
 }
