@@ -21,11 +21,13 @@ use crate::store::{Batch, Body, Incoming, Payload, Put, ScratchFile};
 /// How many names are looked up in one go.
 const LOOKUP_NAMES_MAX: usize = 512;
 /// How many objects are stored in one go, at most.
-const GROUP_OBJECTS_MAX: usize = 64;
+const GROUP_OBJECTS_MAX: usize = 32;
 /// How many bytes are gathered before they are stored.
 const GROUP_BYTES_MAX: u64 = 1024 * 1024;
 /// How many gathered bytes stop further fetching until some are stored.
 const BACKLOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How many gathered objects do: a sudden end loses them, and they are fetched again.
+const BACKLOG_OBJECTS_MAX: usize = 2 * GROUP_OBJECTS_MAX;
 
 #[derive(Debug)]
 pub(super) struct Engine<'a> {
@@ -251,8 +253,9 @@ impl<'e> Run<'e> {
     fn start_stores(&mut self) {
         let width = self.engine.destination.pool().width();
         let full = self.group.len() >= GROUP_OBJECTS_MAX || self.group_bytes >= GROUP_BYTES_MAX;
-        // An idle store takes what there is; a busy one waits for a full group.
-        let idle = self.stores == 0 && self.group.len() >= GROUP_OBJECTS_MAX / 4;
+        // An idle store takes what there is, so that little is lost to a sudden end; a busy one
+        // waits for a full group.
+        let idle = self.stores == 0 && !self.group.is_empty();
         if (full && self.stores <= width) || idle {
             self.store_group();
         }
@@ -262,7 +265,10 @@ impl<'e> Run<'e> {
         let engine = self.engine;
         let width = engine.width();
         let pool_width = engine.destination.pool().width();
-        while self.fetches < width && self.group_bytes < BACKLOG_BYTES_MAX {
+        while self.fetches < width
+            && self.group_bytes < BACKLOG_BYTES_MAX
+            && self.group.len() < BACKLOG_OBJECTS_MAX
+        {
             if let Some(want) = self.missing_metadata.pop() {
                 self.fetches += 1;
                 self.spawn(engine.fetch_metadata(want));
