@@ -157,7 +157,7 @@ fn config(dir: &Path, root: &Path, port: u16, manners: Manners<'_>) -> String {
            sendfile on; default_type application/octet-stream;
            {http}
            server {{
-             listen 127.0.0.1:{port};
+             listen 127.0.0.1:{port} sndbuf=32k;
              location / {{ root {root}; {location} }}
            }}
          }}"
