@@ -2,7 +2,9 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(has_btrfs, has_ostree, has_strace, is_root)");
+    println!(
+        "cargo::rustc-check-cfg=cfg(has_btrfs, has_ostree, has_strace, has_two_filesystems, is_root)"
+    );
     let runs = |command: &str, argument: &str| {
         std::process::Command::new(command)
             .arg(argument)

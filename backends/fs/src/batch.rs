@@ -73,10 +73,6 @@ impl FsBatch {
         })
     }
 
-    pub(crate) fn context(&self) -> &Arc<WriteContext> {
-        &self.context
-    }
-
     pub(crate) fn repo(&self) -> &FsRepo {
         &self.context.repo
     }

@@ -24,7 +24,6 @@ mod config;
 mod free_space;
 mod layout;
 mod leftovers;
-mod link;
 mod list;
 mod local;
 mod lock;
@@ -40,9 +39,9 @@ mod state;
 mod store_file;
 mod sync;
 mod sys;
+mod takeover;
 mod write;
 
 pub use batch::FsBatch;
-pub use link::LinkCheck;
 pub use mode::FsMode;
 pub use repo::{CreateOptions, FsRepo, OpenOptions, SplitXattrs};

@@ -71,13 +71,7 @@ impl LocalObjects for LocalView {
     }
 
     fn link_view(&self) -> LinkView {
-        match self.repo.mode() {
-            FsMode::Bare => LinkView::Full,
-            FsMode::BareUser => LinkView::User,
-            FsMode::BareUserOnly => LinkView::UserOnly,
-            // Without its extended attributes a file is not what was committed.
-            FsMode::Archive | FsMode::BareSplitXattrs => LinkView::None,
-        }
+        self.repo.mode().link_view()
     }
 
     fn link_file(

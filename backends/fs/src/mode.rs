@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::ContentLayout;
+use treeferry_core::store::LinkView;
 
 /// How a repository keeps file objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +24,17 @@ pub enum FsMode {
 }
 
 impl FsMode {
+    /// Returns what a hard link to a file object of such a repository shows.
+    pub(crate) fn link_view(self) -> LinkView {
+        match self {
+            Self::Bare => LinkView::Full,
+            Self::BareUser => LinkView::User,
+            Self::BareUserOnly => LinkView::UserOnly,
+            // Compressed, or without its extended attributes, a file is not what was committed.
+            Self::Archive | Self::BareSplitXattrs => LinkView::None,
+        }
+    }
+
     /// All modes.
     pub const ALL: [FsMode; 5] = [
         Self::Bare,

@@ -103,11 +103,12 @@ impl Shelf {
 
     fn local_file(&self, path: String) -> Result<LocalFile> {
         let path = CString::new(path).map_err(|_| Error::invalid("a path holds a NUL byte"))?;
-        Ok(LocalFile::new(
-            Arc::clone(&self.dir),
-            path,
-            Takeover::Reflink,
-        ))
+        let takeover = match self.mode {
+            // Without its extended attributes a file is not what was committed.
+            FsMode::BareSplitXattrs => Takeover::Reflink,
+            mode => Takeover::Link(mode.link_view()),
+        };
+        Ok(LocalFile::new(Arc::clone(&self.dir), path, takeover))
     }
 
     fn open_plain(&self, checksum: &Checksum) -> Result<Option<LocalObject>> {

@@ -169,7 +169,7 @@ impl ObjectStore for FsRepo {
 
 impl FsRepo {
     /// Begins to add objects: as [`ObjectStore::begin`], with what only a directory can do.
-    pub async fn begin_batch(&self, options: BatchOptions) -> Result<FsBatch> {
+    async fn begin_batch(&self, options: BatchOptions) -> Result<FsBatch> {
         FsBatch::begin(self.clone(), options).await
     }
 }

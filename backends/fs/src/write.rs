@@ -1,16 +1,12 @@
 //! Writing objects into a staging directory, each verified before it gets its name.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use treeferry_core::error::{Error, Result, from_read};
 use treeferry_core::format::{Checksum, FileHeader, Hasher, ObjectName, ObjectType};
-use treeferry_core::store::{
-    Body, ContentReader, FilezReader, Incoming, LocalFile, Payload, Put, Stored, Takeover, Trust,
-};
+use treeferry_core::store::{Body, ContentReader, Incoming, Payload, Put, Stored, Trust};
 
 use crate::free_space::Allowance;
 use crate::layout::{object_path, xattrs_link_path};
@@ -23,8 +19,6 @@ use crate::sys::failed;
 
 /// What is at most this long is verified in memory, and written in one go only if it is new.
 const WHOLE_BYTES_MAX: usize = 256 * 1024;
-/// Content shorter than this is not worth asking the filesystem to share its blocks.
-const SHARE_BYTES_MIN: u64 = 64 * 1024;
 
 /// What all writers of a batch share.
 #[derive(Debug)]
@@ -48,11 +42,11 @@ pub(crate) enum SyncEach {
 /// Writes objects, one after the other. Blocking.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
-    context: &'a WriteContext,
-    mode: FsMode,
+    pub(crate) context: &'a WriteContext,
+    pub(crate) mode: FsMode,
     /// Allocated once for all objects; `filled` bytes of it are of the current one.
-    buffer: Vec<u8>,
-    filled: usize,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) filled: usize,
 }
 
 impl<'a> Writer<'a> {
@@ -92,12 +86,9 @@ impl<'a> Writer<'a> {
 
     fn put_filez(&mut self, object: Incoming) -> Result<Put> {
         let name = object.name();
-        if let Some(file) = object
-            .local_filez()
-            .filter(|f| f.takeover() == Takeover::Rename)
-        {
+        if let Some(file) = object.local_filez() {
             let file = file.clone();
-            if let Some(put) = self.take_over(&object, &file)? {
+            if let Some(put) = self.adopt(&object, &file)? {
                 return Ok(put);
             }
         }
@@ -168,9 +159,7 @@ impl<'a> Writer<'a> {
         let name = object.name();
         if let Some(file) = object.local_content() {
             let file = file.clone();
-            if file.takeover() == Takeover::Rename
-                && let Some(put) = self.take_over(&object, &file)?
-            {
+            if let Some(put) = self.adopt(&object, &file)? {
                 return Ok(put);
             }
             if let Some(put) = self.share_blocks(&object, &file)? {
@@ -217,7 +206,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Dresses and stages content that has been verified to its end.
-    fn finish_content(&mut self, pending: Pending<'_>, reader: &ContentReader) -> Result<Put> {
+    pub(crate) fn finish_content(
+        &mut self,
+        pending: Pending<'_>,
+        reader: &ContentReader,
+    ) -> Result<Put> {
         let name = ObjectName::file(checksum_of(reader.checksum())?);
         let header = reader.header();
         if !header.is_symlink() || !keeps_symlinks(self.mode) {
@@ -231,7 +224,7 @@ impl<'a> Writer<'a> {
         self.finish(pending, name, content_bytes, stored)
     }
 
-    fn finish(
+    pub(crate) fn finish(
         &mut self,
         pending: Pending<'_>,
         name: ObjectName,
@@ -293,7 +286,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Reads into the buffer until it is full or the source, verified, has ended.
-    fn fill(&mut self, reader: &mut dyn Read) -> Result<bool> {
+    pub(crate) fn fill(&mut self, reader: &mut dyn Read) -> Result<bool> {
         self.buffer.resize(WHOLE_BYTES_MAX, 0);
         self.filled = 0;
         while self.filled < self.buffer.len() {
@@ -373,186 +366,8 @@ impl<'a> Writer<'a> {
         pending.place_at(file, &xattrs_link_path(file))
     }
 
-    /// Shares the blocks of `file`, where the filesystem can: `None` where it cannot.
-    ///
-    /// Shared first and verified then, on the clone: what is verified can change no more.
-    fn share_blocks(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
-        let Body::File {
-            header,
-            content_bytes,
-            ..
-        } = object.body()
-        else {
-            return Ok(None);
-        };
-        let sharing = &self.context.sharing;
-        if *content_bytes < SHARE_BYTES_MIN || !sharing.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        check_storable(self.mode, header)?;
-        if let Some(name) = object.name()
-            && let Some(present) = self.present(&name, Some(*content_bytes), *content_bytes)?
-        {
-            return Ok(Some(present));
-        }
-        let source = file.open()?;
-        let pending = self.context.staging.new_pending()?;
-        if rustix::fs::ioctl_ficlone(pending.file()?, &source).is_err() {
-            sharing.store(false, Ordering::Relaxed);
-            return Ok(None);
-        }
-        let clone = pending.file()?.try_clone();
-        let clone = clone.map_err(|e| Error::io("cannot be read", e))?;
-        let reader = self.read_through(object, clone)?;
-        let put = self.finish_content(pending, &reader)?;
-        Ok(Some(put))
-    }
-
-    /// Reads a file object from `file` instead of where it says, to its verified end.
-    fn read_through(&mut self, object: &Incoming, file: File) -> Result<ContentReader> {
-        let codec = &self.context.repo.inner.options.codec;
-        let mut reader = substitute(object, file)?.into_content(&**codec)?;
-        while !self.fill(&mut reader)? {}
-        Ok(reader)
-    }
-
-    /// Renames the caller's file into the repository, which it gave up: `None` where that cannot
-    /// be, and it is copied.
-    fn take_over(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
-        let opened = file.open()?;
-        let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
-        // With another link, changing owner and mode would change somebody else's file.
-        if stat.st_nlink != 1 || !object_is_regular(object) {
-            return Ok(None);
-        }
-        let clone = opened
-            .try_clone()
-            .map_err(|e| Error::io("cannot be read", e))?;
-        let verified = match self.mode {
-            FsMode::Archive => Verified::Filez(self.read_filez_through(object, clone)?),
-            _ => Verified::Content(self.read_through(object, clone)?),
-        };
-        let (checksum, length, unpacked) = verified.result()?;
-        let name = ObjectName::file(checksum);
-        let known = (self.mode != FsMode::Archive).then_some(length);
-        if let Some(present) = self.present(&name, known, unpacked)? {
-            return Ok(Some(present));
-        }
-        let staging = &self.context.staging;
-        let pending = staging.pending_name();
-        let dir = staging.shelf.fd();
-        if rustix::fs::renameat(file.dir(), file.name(), dir, &pending).is_err() {
-            return Ok(None);
-        }
-        let there = crate::sys::stat(dir, &pending)?;
-        if there.is_none_or(|there| there.st_ino != stat.st_ino) {
-            // Somebody put another file there in the meantime: it is not ours to take.
-            rustix::fs::renameat(dir, &pending, file.dir(), file.name())
-                .map_err(|e| io("a file was replaced while it was being taken over", e))?;
-            return Ok(None);
-        }
-        let pending = staging.adopt_pending(Some(pending), Some(opened));
-        store_file::strip(pending.file()?)?;
-        match verified {
-            Verified::Content(reader) => self.finish_content(pending, &reader).map(Some),
-            Verified::Filez(_) => {
-                store_file::set_mode(pending.file()?, 0o644)?;
-                self.finish(pending, name, unpacked, length).map(Some)
-            }
-        }
-    }
-
-    fn read_filez_through(&mut self, object: &Incoming, file: File) -> Result<FilezReader> {
-        let (codec, level) = (&self.context.repo.inner.options.codec, self.level());
-        let mut reader = substitute(object, file)?.into_filez(&**codec, level)?;
-        while !self.fill(&mut reader)? {}
-        Ok(reader)
-    }
-
-    fn level(&self) -> u8 {
+    pub(crate) fn level(&self) -> u8 {
         self.context.repo.inner.config.zlib_level
-    }
-}
-
-/// A reader that has been read to its verified end.
-enum Verified {
-    Content(ContentReader),
-    Filez(FilezReader),
-}
-
-impl Verified {
-    /// Returns the checksum, the length on disk, and the length of the content.
-    fn result(&self) -> Result<(Checksum, u64, u64)> {
-        let (checksum, stored, unpacked) = match self {
-            Self::Content(r) => (r.checksum(), r.content_bytes(), r.content_bytes()),
-            Self::Filez(r) => (r.checksum(), r.stored_bytes(), r.content_bytes()),
-        };
-        Ok((checksum_of(checksum)?, stored, unpacked))
-    }
-}
-
-fn object_is_regular(object: &Incoming) -> bool {
-    match object.body() {
-        Body::File { header, .. } => !header.is_symlink(),
-        Body::Filez { .. } => true,
-        Body::Metadata(_) => false,
-    }
-}
-
-/// Returns the same announcement with its bytes read from `file`.
-fn substitute(object: &Incoming, file: File) -> Result<Incoming> {
-    let payload = Payload::Reader(Box::new(FromStart { file, pos: 0 }));
-    match (object.name(), object.body()) {
-        (Some(name), Body::Filez { stored_bytes, .. }) => {
-            let stored_bytes = *stored_bytes;
-            let body = Body::Filez {
-                stored_bytes,
-                payload,
-            };
-            Ok(Incoming::named(name, body))
-        }
-        (
-            Some(name),
-            Body::File {
-                header,
-                content_bytes,
-                ..
-            },
-        ) => {
-            let body = Body::File {
-                header: header.clone(),
-                content_bytes: *content_bytes,
-                content: payload,
-            };
-            Ok(Incoming::named(name, body))
-        }
-        (
-            None,
-            Body::File {
-                header,
-                content_bytes,
-                ..
-            },
-        ) => Ok(Incoming::recorded_file(
-            header.clone(),
-            *content_bytes,
-            payload,
-        )),
-        _ => Err(Error::invalid("only a file has a file to be taken over")),
-    }
-}
-
-/// Reads a file from its start, whatever others do with the position of the descriptor.
-struct FromStart {
-    file: File,
-    pos: u64,
-}
-
-impl Read for FromStart {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.file.read_at(out, self.pos)?;
-        self.pos += n as u64;
-        Ok(n)
     }
 }
 
@@ -564,7 +379,7 @@ fn stored_length(mode: FsMode, header: &FileHeader, content_bytes: u64) -> u64 {
     }
 }
 
-fn checksum_of(checksum: Option<Checksum>) -> Result<Checksum> {
+pub(crate) fn checksum_of(checksum: Option<Checksum>) -> Result<Checksum> {
     // A reader that came to its end without an error has one.
     checksum.ok_or_else(|| Error::corrupt("ended without having been verified"))
 }

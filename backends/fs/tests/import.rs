@@ -11,11 +11,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use common::*;
-use treeferry_backend_fs::{FsMode, FsRepo, LinkCheck};
-use treeferry_core::error::ErrorKind;
+use treeferry_backend_fs::{FsMode, FsRepo};
+use treeferry_core::error::{Error, ErrorKind};
 use treeferry_core::format::{ContentLayout, FileHeader, ObjectName, Xattrs};
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Incoming, LocalFile, ObjectStore, Payload, Put, Stored, Takeover,
+    BatchOptions, Body, Incoming, LocalFile, ObjectSource, ObjectStore, Payload, Put, Stored,
+    Takeover,
 };
 
 fn header() -> FileHeader {
@@ -138,33 +139,36 @@ async fn a_downloaded_filez_becomes_the_object_itself() {
     assert!(!downloaded.exists());
 }
 
+/// What a repository gives of its object: a file that another of the same mode may link to.
+async fn lent(repo: &FsRepo, name: ObjectName) -> Incoming {
+    Incoming::named(name, repo.fetch(&name).await.unwrap().unwrap())
+}
+
 #[tokio::test]
-async fn objects_of_the_same_mode_are_linked() {
-    let dir = tempfile::tempdir().unwrap();
-    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-    let from = create(&from_path, FsMode::BareUser).await;
-    let to = create(&to_path, FsMode::BareUser).await;
-    let content = dir.path().join("content");
-    std::fs::write(&content, noise(1000)).unwrap();
-    let name = put_one(&from, recorded(&content, Takeover::Reflink))
-        .await
-        .unwrap()
-        .name;
-    let missing = treeferry_core::format::Checksum::of(b"missing");
-    let batch = to.begin_batch(BatchOptions::default()).await.unwrap();
-    let wanted = [name.checksum, missing];
-    let puts = batch
-        .link_from(&from, &wanted, LinkCheck::Verify)
-        .await
-        .unwrap();
-    assert_eq!(puts[0].unwrap().stored, Stored::New);
-    assert_eq!(puts[1], None);
-    Box::new(batch).commit().await.unwrap();
-    let inode = |repo: &Path| {
-        let path = object_path(repo, &name, ContentLayout::Bare);
-        std::fs::metadata(path).unwrap().ino()
+async fn objects_of_the_same_mode_are_linked_and_others_are_not() {
+    let layout = |mode| match mode {
+        FsMode::Archive => ContentLayout::Archive,
+        _ => ContentLayout::Bare,
     };
-    assert_eq!(inode(&from_path), inode(&to_path));
+    let modes = [FsMode::BareUser, FsMode::Archive];
+    for (theirs, ours) in modes.into_iter().flat_map(|a| modes.map(|b| (a, b))) {
+        let dir = tempfile::tempdir().unwrap();
+        let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+        let from = create(&from_path, theirs).await;
+        let to = create(&to_path, ours).await;
+        let content = dir.path().join("content");
+        std::fs::write(&content, noise(1000)).unwrap();
+        let recorded = recorded(&content, Takeover::Reflink);
+        let name = put_one(&from, recorded).await.unwrap().name;
+        let put = put_one(&to, lent(&from, name).await).await.unwrap();
+        assert_eq!((put.name, put.stored), (name, Stored::New));
+        let inode = |repo: &Path, mode| {
+            let path = object_path(repo, &name, layout(mode));
+            std::fs::metadata(path).unwrap().ino()
+        };
+        let linked = inode(&from_path, theirs) == inode(&to_path, ours);
+        assert_eq!(linked, theirs == ours, "{theirs} to {ours}");
+    }
 }
 
 #[tokio::test]
@@ -175,18 +179,29 @@ async fn a_damaged_object_is_not_linked() {
     let to = create(&to_path, FsMode::BareUser).await;
     let content = dir.path().join("content");
     std::fs::write(&content, noise(1000)).unwrap();
-    let name = put_one(&from, recorded(&content, Takeover::Reflink))
-        .await
-        .unwrap()
-        .name;
+    let recorded = recorded(&content, Takeover::Reflink);
+    let name = put_one(&from, recorded).await.unwrap().name;
     let object = object_path(&from_path, &name, ContentLayout::Bare);
     std::fs::write(object, noise(999)).unwrap();
-    let batch = to.begin_batch(BatchOptions::default()).await.unwrap();
-    let linked = batch
-        .link_from(&from, &[name.checksum], LinkCheck::Verify)
-        .await;
-    assert_eq!(linked.unwrap_err().kind(), ErrorKind::Corrupt);
-    Box::new(batch).commit().await.unwrap();
+    let refused = put_one(&to, lent(&from, name).await).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(all_objects(&to).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_linked_object_still_passes_the_rules_of_its_announcement() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = create(&dir.path().join("from"), FsMode::BareUser).await;
+    let to = create(&dir.path().join("to"), FsMode::BareUser).await;
+    let content = dir.path().join("content");
+    std::fs::write(&content, noise(1000)).unwrap();
+    let recorded = recorded(&content, Takeover::Reflink);
+    let name = put_one(&from, recorded).await.unwrap().name;
+    let strict = lent(&from, name)
+        .await
+        .check_header(|_| Err(Error::invalid("refused")));
+    let refused = put_one(&to, strict).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
     assert!(all_objects(&to).await.is_empty());
 }
 

@@ -132,6 +132,43 @@ impl Incoming {
         }
     }
 
+    /// Returns the same announcement, with the same rules, of bytes that are read from elsewhere.
+    ///
+    /// For a store that reads a file through a descriptor which it holds open, so that what it
+    /// verifies is what it takes. `None` for metadata.
+    pub fn reading(&self, payload: Payload) -> Option<Self> {
+        let body = match &self.body {
+            Body::Metadata(_) => return None,
+            Body::File {
+                header,
+                content_bytes,
+                ..
+            } => {
+                let (header, content_bytes) = (header.clone(), *content_bytes);
+                Body::File {
+                    header,
+                    content_bytes,
+                    content: payload,
+                }
+            }
+            Body::Filez { stored_bytes, .. } => Body::Filez {
+                stored_bytes: *stored_bytes,
+                payload,
+            },
+        };
+        let claim = match &self.claim {
+            Claim::Named(name) => Claim::Named(*name),
+            Claim::Hashed(object_type) => Claim::Hashed(*object_type),
+        };
+        let (metadata_bytes_max, header_check) = (self.metadata_bytes_max, self.header_check);
+        Some(Self {
+            claim,
+            body,
+            metadata_bytes_max,
+            header_check,
+        })
+    }
+
     /// Returns whether reading it costs little: it is at hand and small.
     pub fn is_at_hand(&self) -> bool {
         matches!(

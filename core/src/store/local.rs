@@ -102,6 +102,8 @@ pub struct LocalFile {
 pub enum Takeover {
     /// Nothing, or share its blocks.
     Reflink,
+    /// Make a hard link to it, if that shows there what it shows here; or share its blocks.
+    Link(LinkView),
     /// Rename it away: its owner no longer wants it.
     Rename,
 }

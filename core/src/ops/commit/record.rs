@@ -431,7 +431,9 @@ fn store<'a>(
         let answers = batch.put(incoming).await;
         let checked = match takeover {
             Takeover::Rename => Ok(sent.into_iter().zip(answers).collect()),
-            Takeover::Reflink => pool.run(move || Ok(check_unchanged(sent, answers))).await,
+            Takeover::Reflink | Takeover::Link(_) => {
+                pool.run(move || Ok(check_unchanged(sent, answers))).await
+            }
         };
         Step::Stored(checked)
     }

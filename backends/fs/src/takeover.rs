@@ -1,0 +1,230 @@
+//! Copying no work: files that become objects by rename, by hard link, or by sharing blocks.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::AtFlags;
+use treeferry_core::error::{Error, Result};
+use treeferry_core::format::{Checksum, ObjectName};
+use treeferry_core::store::{
+    Body, ContentReader, FilezReader, Incoming, LinkView, LocalFile, Payload, Put, Takeover,
+};
+
+use crate::mode::FsMode;
+use crate::store_file::{self, check_storable, io};
+use crate::write::{Writer, checksum_of};
+
+/// Content shorter than this is not worth asking the filesystem to share its blocks.
+const SHARE_BYTES_MIN: u64 = 64 * 1024;
+
+impl Writer<'_> {
+    /// Shares the blocks of `file`, where the filesystem can: `None` where it cannot.
+    ///
+    /// Shared first and verified then, on the clone: what is verified can change no more.
+    pub(crate) fn share_blocks(
+        &mut self,
+        object: &Incoming,
+        file: &LocalFile,
+    ) -> Result<Option<Put>> {
+        let Body::File {
+            header,
+            content_bytes,
+            ..
+        } = object.body()
+        else {
+            return Ok(None);
+        };
+        let sharing = &self.context.sharing;
+        if *content_bytes < SHARE_BYTES_MIN || !sharing.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        check_storable(self.mode, header)?;
+        if let Some(name) = object.name()
+            && let Some(present) = self.present(&name, Some(*content_bytes), *content_bytes)?
+        {
+            return Ok(Some(present));
+        }
+        let source = file.open()?;
+        let pending = self.context.staging.new_pending()?;
+        if rustix::fs::ioctl_ficlone(pending.file()?, &source).is_err() {
+            sharing.store(false, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let clone = pending.file()?.try_clone();
+        let clone = clone.map_err(|e| Error::io("cannot be read", e))?;
+        let reader = self.read_through(object, clone)?;
+        let put = self.finish_content(pending, &reader)?;
+        Ok(Some(put))
+    }
+
+    /// Reads a file object from `file` instead of where it says, to its verified end.
+    fn read_through(&mut self, object: &Incoming, file: File) -> Result<ContentReader> {
+        let codec = &self.context.repo.inner.options.codec;
+        let mut reader = from_start(object, file)?.into_content(&**codec)?;
+        while !self.fill(&mut reader)? {}
+        Ok(reader)
+    }
+
+    /// Takes a file as it is, by rename or by hard link: `None` where that cannot be.
+    pub(crate) fn adopt(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
+        match file.takeover() {
+            Takeover::Rename => self.take_over(object, file),
+            Takeover::Link(view) if self.links_look_right(object, view) => {
+                self.link_in(object, file)
+            }
+            Takeover::Link(_) | Takeover::Reflink => Ok(None),
+        }
+    }
+
+    /// A link looks right where the other repository keeps its files as this one does.
+    fn links_look_right(&self, object: &Incoming, view: LinkView) -> bool {
+        let filez = matches!(object.body(), Body::Filez { .. });
+        view == self.mode.link_view() && filez == (self.mode == FsMode::Archive)
+    }
+
+    /// Makes an object of another repository one of this, without copying it: read once, since
+    /// nothing is believed, and linked.
+    fn link_in(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
+        let known = object.name().zip(content_bytes_known(object));
+        if let Some((name, unpacked_bytes)) = known
+            && let Some(present) = self.present(&name, None, unpacked_bytes)?
+        {
+            return Ok(Some(present));
+        }
+        let opened = file.open()?;
+        let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
+        let (staging, dir) = (&self.context.staging, self.context.staging.shelf.fd());
+        let pending = staging.pending_name();
+        // Linked first: on another filesystem, or with too many links, nothing is read in vain.
+        if rustix::fs::linkat(file.dir(), file.name(), dir, &pending, AtFlags::empty()).is_err() {
+            return Ok(None);
+        }
+        let clone = opened
+            .try_clone()
+            .map_err(|e| Error::io("cannot be read", e))?;
+        let there = crate::sys::stat(dir, &pending)?;
+        let pending = staging.adopt_pending(Some(pending), Some(opened));
+        if there.is_none_or(|there| there.st_ino != stat.st_ino) {
+            return Ok(None);
+        }
+        let verified = self.read_verified(object, clone)?;
+        let (checksum, length, unpacked) = verified.result()?;
+        let name = ObjectName::file(checksum);
+        if let Some(present) = self.present(&name, None, unpacked)? {
+            return Ok(Some(present));
+        }
+        self.finish(pending, name, unpacked, length).map(Some)
+    }
+
+    fn read_verified(&mut self, object: &Incoming, file: File) -> Result<Verified> {
+        Ok(match self.mode {
+            FsMode::Archive => Verified::Filez(self.read_filez_through(object, file)?),
+            _ => Verified::Content(self.read_through(object, file)?),
+        })
+    }
+
+    /// Renames the caller's file into the repository, which it gave up: `None` where that cannot
+    /// be, and it is copied.
+    fn take_over(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
+        let opened = file.open()?;
+        let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
+        // With another link, changing owner and mode would change somebody else's file.
+        if stat.st_nlink != 1 || !object_is_regular(object) {
+            return Ok(None);
+        }
+        let clone = opened
+            .try_clone()
+            .map_err(|e| Error::io("cannot be read", e))?;
+        let verified = self.read_verified(object, clone)?;
+        let (checksum, length, unpacked) = verified.result()?;
+        let name = ObjectName::file(checksum);
+        let known = (self.mode != FsMode::Archive).then_some(length);
+        if let Some(present) = self.present(&name, known, unpacked)? {
+            return Ok(Some(present));
+        }
+        let staging = &self.context.staging;
+        let pending = staging.pending_name();
+        let dir = staging.shelf.fd();
+        if rustix::fs::renameat(file.dir(), file.name(), dir, &pending).is_err() {
+            return Ok(None);
+        }
+        let there = crate::sys::stat(dir, &pending)?;
+        if there.is_none_or(|there| there.st_ino != stat.st_ino) {
+            // Somebody put another file there in the meantime: it is not ours to take.
+            rustix::fs::renameat(dir, &pending, file.dir(), file.name())
+                .map_err(|e| io("a file was replaced while it was being taken over", e))?;
+            return Ok(None);
+        }
+        let pending = staging.adopt_pending(Some(pending), Some(opened));
+        store_file::strip(pending.file()?)?;
+        match verified {
+            Verified::Content(reader) => self.finish_content(pending, &reader).map(Some),
+            Verified::Filez(_) => {
+                store_file::set_mode(pending.file()?, 0o644)?;
+                self.finish(pending, name, unpacked, length).map(Some)
+            }
+        }
+    }
+
+    fn read_filez_through(&mut self, object: &Incoming, file: File) -> Result<FilezReader> {
+        let (codec, level) = (&self.context.repo.inner.options.codec, self.level());
+        let mut reader = from_start(object, file)?.into_filez(&**codec, level)?;
+        while !self.fill(&mut reader)? {}
+        Ok(reader)
+    }
+}
+
+/// A reader that has been read to its verified end.
+enum Verified {
+    Content(ContentReader),
+    Filez(FilezReader),
+}
+
+impl Verified {
+    /// Returns the checksum, the length on disk, and the length of the content.
+    fn result(&self) -> Result<(Checksum, u64, u64)> {
+        let (checksum, stored, unpacked) = match self {
+            Self::Content(r) => (r.checksum(), r.content_bytes(), r.content_bytes()),
+            Self::Filez(r) => (r.checksum(), r.stored_bytes(), r.content_bytes()),
+        };
+        Ok((checksum_of(checksum)?, stored, unpacked))
+    }
+}
+
+fn object_is_regular(object: &Incoming) -> bool {
+    match object.body() {
+        Body::File { header, .. } => !header.is_symlink(),
+        Body::Filez { .. } => true,
+        Body::Metadata(_) => false,
+    }
+}
+
+fn content_bytes_known(object: &Incoming) -> Option<u64> {
+    match object.body() {
+        Body::File { content_bytes, .. } => Some(*content_bytes),
+        _ => None,
+    }
+}
+
+/// Returns the same announcement, read from `file` whatever others do with its path.
+fn from_start(object: &Incoming, file: File) -> Result<Incoming> {
+    let payload = Payload::Reader(Box::new(FromStart { file, pos: 0 }));
+    let misuse = || Error::invalid("only a file has a file to be taken over");
+    object.reading(payload).ok_or_else(misuse)
+}
+
+/// Reads a file from its start, whatever others do with the position of the descriptor.
+struct FromStart {
+    file: File,
+    pos: u64,
+}
+
+impl Read for FromStart {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read_at(out, self.pos)?;
+        self.pos += n as u64;
+        Ok(n)
+    }
+}
