@@ -1,5 +1,7 @@
 //! The engine between places in memory: what it moves, what it refuses, what it leaves.
 
+#![allow(clippy::unwrap_used)] // a panic is a failed test
+
 mod support;
 
 use std::sync::Arc;

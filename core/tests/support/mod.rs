@@ -1,6 +1,6 @@
 //! Small trees in memory, and sources that misbehave.
 
-#![allow(dead_code)] // each test binary uses a part
+#![allow(dead_code, clippy::unwrap_used)] // each test uses a part; a panic is a failed test
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,11 +20,11 @@ use treeferry_core::store::{
     ResumableSource, Stat,
 };
 
-pub fn memory_repo() -> Repo {
+pub(crate) fn memory_repo() -> Repo {
     Repo::new(Arc::new(MemoryStore::new(MemoryOptions::default())))
 }
 
-pub fn header(mode: u32) -> FileHeader {
+pub(crate) fn header(mode: u32) -> FileHeader {
     let xattrs = Xattrs::default();
     FileHeader {
         uid: 0,
@@ -37,41 +37,41 @@ pub fn header(mode: u32) -> FileHeader {
 
 /// Objects by name: a source of whatever bytes it was given, right or wrong.
 #[derive(Debug, Default)]
-pub struct Pile {
+pub(crate) struct Pile {
     objects: Mutex<HashMap<ObjectName, Bytes>>,
     /// The `n`th fetch from now fails as unavailable; 0 is never.
-    pub fail_after: AtomicUsize,
-    pub fetched: Mutex<Vec<ObjectName>>,
+    pub(crate) fail_after: AtomicUsize,
+    pub(crate) fetched: Mutex<Vec<ObjectName>>,
 }
 
 impl Pile {
-    pub fn add(&self, object_type: ObjectType, bytes: Vec<u8>) -> Checksum {
+    pub(crate) fn add(&self, object_type: ObjectType, bytes: Vec<u8>) -> Checksum {
         let checksum = Checksum::of(&bytes);
         self.plant(ObjectName::new(object_type, checksum), bytes);
         checksum
     }
 
     /// Puts bytes under a name that they need not hash to.
-    pub fn plant(&self, name: ObjectName, bytes: Vec<u8>) {
+    pub(crate) fn plant(&self, name: ObjectName, bytes: Vec<u8>) {
         self.objects.lock().unwrap().insert(name, bytes.into());
     }
 
-    pub fn remove(&self, name: ObjectName) {
+    pub(crate) fn remove(&self, name: ObjectName) {
         self.objects.lock().unwrap().remove(&name);
     }
 
-    pub fn names(&self) -> Vec<ObjectName> {
+    pub(crate) fn names(&self) -> Vec<ObjectName> {
         self.objects.lock().unwrap().keys().copied().collect()
     }
 
     /// A file, kept as its header and content in one.
-    pub fn file(&self, header: &FileHeader, content: &[u8]) -> Checksum {
+    pub(crate) fn file(&self, header: &FileHeader, content: &[u8]) -> Checksum {
         let mut bytes = header.to_canonical();
         bytes.extend_from_slice(content);
         self.add(ObjectType::File, bytes)
     }
 
-    pub fn meta(&self, mode: u32) -> Checksum {
+    pub(crate) fn meta(&self, mode: u32) -> Checksum {
         let xattrs = Xattrs::default();
         let meta = DirMeta {
             uid: 0,
@@ -82,7 +82,7 @@ impl Pile {
         self.add(ObjectType::DirMeta, meta.to_bytes())
     }
 
-    pub fn tree(
+    pub(crate) fn tree(
         &self,
         files: &[(&str, Checksum)],
         dirs: &[(&str, Checksum, Checksum)],
@@ -100,7 +100,12 @@ impl Pile {
         self.add(ObjectType::DirTree, tree.to_bytes())
     }
 
-    pub fn commit(&self, tree: Checksum, meta: Checksum, parent: Option<Checksum>) -> Checksum {
+    pub(crate) fn commit(
+        &self,
+        tree: Checksum,
+        meta: Checksum,
+        parent: Option<Checksum>,
+    ) -> Checksum {
         let commit = Commit {
             metadata: Dict::new(),
             parent,
@@ -115,7 +120,7 @@ impl Pile {
     }
 
     /// `/a`, `/dir/b`, `/dir/sub/c`: returns the commit.
-    pub fn small_commit(&self, salt: &str, parent: Option<Checksum>) -> Checksum {
+    pub(crate) fn small_commit(&self, salt: &str, parent: Option<Checksum>) -> Checksum {
         let meta = self.meta(0o755);
         let a = self.file(&header(0o644), format!("a {salt}").as_bytes());
         let b = self.file(&header(0o755), b"b");

@@ -509,13 +509,12 @@ impl<'e> Run<'e> {
             } else {
                 Certainty::Estimated
             };
-            snapshot.transferred.total_bytes = if all_announced {
-                Some(self.announced.bytes + metadata_bytes)
-            } else if files.done > 0 {
-                let average = self.content_bytes / files.done;
-                Some(self.report.transferred_bytes + average * (files.total - files.done))
-            } else {
-                None
+            let average = self.content_bytes.checked_div(files.done);
+            let estimated =
+                |average| self.report.transferred_bytes + average * (files.total - files.done);
+            snapshot.transferred.total_bytes = match all_announced {
+                true => Some(self.announced.bytes + metadata_bytes),
+                false => average.map(estimated),
             };
         });
     }
