@@ -89,7 +89,10 @@ enum Verb {
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let name = Name::of(args.first());
     let command = usage::with_manners(App::command(), name);
-    let matches = match command.clone().try_get_matches_from(args) {
+    let matches = match command
+        .clone()
+        .try_get_matches_from(usage::options_after_verb(args))
+    {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             return finish(print_help(&error), String::new);

@@ -1,7 +1,9 @@
 //! What is said of a command line that is not understood, and help.
 
+use std::ffi::OsString;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 use crate::failure::Failure;
 use crate::help_text;
@@ -40,6 +42,10 @@ fn polish(command: Command, usage: String, name: Name) -> Command {
         command = command.after_help(format!("Examples:\n{examples}"));
     }
     if !has_verbs {
+        let takes_many = |arg: &Arg| matches!(arg.get_action(), ArgAction::Append);
+        if name == Name::Ostree && !command.get_positionals().any(takes_many) {
+            command = command.arg(extra_words());
+        }
         return command;
     }
     if !path.contains(' ') {
@@ -77,6 +83,34 @@ fn usage_line(command: &Command, path: &str) -> String {
         }
     }
     usage
+}
+
+/// Moves the options between `remote` and its verb behind that verb, to which they belong.
+///
+/// OSTree takes the first word without a dash for the verb, wherever it stands.
+pub(crate) fn options_after_verb(mut args: Vec<OsString>) -> Vec<OsString> {
+    let is_option = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"-");
+    let Some(remote) = args.iter().skip(1).position(|arg| !is_option(arg)) else {
+        return args;
+    };
+    let first = remote + 2;
+    if args[first - 1] != "remote" {
+        return args;
+    }
+    let rest = args.get(first..).unwrap_or_default();
+    // A value of its own would be taken for the verb.
+    let has_value = |arg: &OsString| arg == "--repo";
+    if let Some(verb) = rest.iter().position(|arg| !is_option(arg))
+        && !rest[..verb].iter().any(has_value)
+    {
+        args[first..=first + verb].rotate_right(1);
+    }
+    args
+}
+
+/// Takes words beyond those that a verb has a use for: OSTree ignores them, and scripts have them.
+fn extra_words() -> Arg {
+    Arg::new("extra").action(ArgAction::Append).hide(true)
 }
 
 /// Returns the name of an argument without what the usage line says about how often it stands.
@@ -176,6 +210,27 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_before_a_verb_of_remote_belong_to_it() {
+        let moved = |line: &str| {
+            let words = line.split(' ').map(OsString::from).collect();
+            let words = options_after_verb(words).join(std::ffi::OsStr::new(" "));
+            words.into_string().unwrap()
+        };
+        let line = "ostree --repo=r remote --set=a=b -x add n u";
+        assert_eq!(moved(line), "ostree --repo=r remote add --set=a=b -x n u");
+        for same in [
+            "ostree",
+            "ostree remote",
+            "ostree remote -h",
+            "ostree remote add --set=a=b n u",
+            "ostree remote --repo r add n u",
+            "ostree commit --set=a=b add",
+        ] {
+            assert_eq!(moved(same), same);
+        }
+    }
 
     #[test]
     fn the_nearest_word_is_found_if_it_is_near() {

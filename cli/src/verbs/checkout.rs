@@ -4,11 +4,13 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use futures::TryStreamExt;
 use treeferry_backend_fs::{FsMode, FsRepo};
 use treeferry_core::ops::checkout::{
     CheckoutItem, CheckoutMode, CheckoutOptions, Destination, DirModes, IfMissing, Overwrite,
     PassthroughWhiteouts, Sharing, SkipList, TreeSync, Whiteouts, checkout, checkout_all,
 };
+use treeferry_core::ops::list::{FileDetails, ListDepth, ListNode, ListOptions, list};
 use treeferry_core::repo::Repo;
 use treeferry_core::store::Durability;
 use treeferry_core::{ErrorKind, Subject};
@@ -107,7 +109,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         item.if_missing = IfMissing::Ignore;
     }
     let destination = args.destination.clone().unwrap_or_else(|| rev.into());
-    refuse_impossible_links(&args, &fs, &destination)?;
+    if args.require_hardlinks {
+        refuse_other_device(&fs, &destination)?;
+        options.sharing = required_links(&fs, &repo, &args, &item).await?;
+    }
     let destination = Destination::path(destination);
     let outcome = checkout(&repo, &item, &destination, &options).await;
     outcome.map(drop).map_err(|error| {
@@ -122,30 +127,50 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
 }
 
 /// Says early, and in OSTree's words, where no file of the repository can be a hard link.
-fn refuse_impossible_links(args: &Args, fs: &FsRepo, destination: &Path) -> Result<()> {
-    if !args.require_hardlinks {
-        return Ok(());
-    }
+fn refuse_other_device(fs: &FsRepo, destination: &Path) -> Result<()> {
     let parent = match destination.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    if let (Ok(repo), Ok(parent)) = (fs.path().metadata(), parent.metadata())
-        && repo.dev() != parent.dev()
-    {
-        let (from, to) = (repo.dev(), parent.dev());
-        let message = "Unable to do hardlink checkout across devices";
-        return Err(Failure::new(format!("{message} (src={from} dest={to})")));
-    }
-    match (fs.mode(), args.user_mode) {
-        (FsMode::Bare, true) => Err(Failure::new(
-            "Bare repository mode cannot hardlink in user checkout mode",
-        )),
-        (FsMode::BareUser, false) => Err(Failure::new(
-            "User repository mode requires user checkout mode to hardlink",
-        )),
+    match (fs.path().metadata(), parent.metadata()) {
+        (Ok(repo), Ok(parent)) if repo.dev() != parent.dev() => {
+            let (from, to) = (repo.dev(), parent.dev());
+            let message = "Unable to do hardlink checkout across devices";
+            Err(Failure::new(format!("{message} (src={from} dest={to})")))
+        }
         _ => Ok(()),
     }
+}
+
+/// Returns how files are shared when they must be hard links, which those of some modes never can
+/// be: that is an error only if there is one.
+async fn required_links(
+    fs: &FsRepo,
+    repo: &Repo,
+    args: &Args,
+    item: &CheckoutItem,
+) -> Result<Sharing> {
+    let message = match (fs.mode(), args.user_mode) {
+        (FsMode::Bare, true) => "Bare repository mode cannot hardlink in user checkout mode",
+        (FsMode::BareUser, false) => "User repository mode requires user checkout mode to hardlink",
+        _ => return Ok(Sharing::LinksOnly),
+    };
+    let root = repo.tree_of(&item.commit).await?;
+    let path = item.subpath.as_deref().unwrap_or("/");
+    let mut options = ListOptions::default();
+    options.depth = ListDepth::All;
+    let mut entries = list(repo, root, path, options).await?;
+    while let Some(entry) = entries.try_next().await? {
+        let ListNode::File { details, .. } = &entry.node else {
+            continue;
+        };
+        // Empty files are always copied.
+        let is_empty = |file: &FileDetails| file.content_bytes == 0 && !file.header.is_symlink();
+        if !details.as_ref().is_some_and(is_empty) {
+            return Err(Failure::new(message));
+        }
+    }
+    Ok(Sharing::Links)
 }
 
 /// Checks out one after the other what a file names.

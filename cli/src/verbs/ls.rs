@@ -100,8 +100,18 @@ pub(crate) fn absolute(path: &str) -> String {
 
 /// Finds what must be at `path`.
 pub(crate) async fn find(repo: &Repo, root: TreeRoot, path: &str) -> Result<TreeEntry> {
-    let found = repo.find_path(root, path).await?;
-    found.ok_or_else(|| Failure::new(format!("No such file or directory: {}", absolute(path))))
+    if let Some(entry) = repo.find_path(root, path).await? {
+        return Ok(entry);
+    }
+    let path = absolute(path);
+    let mut parent = path.as_str();
+    while let Some((above, _)) = parent.rsplit_once('/') {
+        if let Some(TreeEntry::File(_)) = repo.find_path(root, above).await? {
+            return Err(Failure::new("Not a directory"));
+        }
+        parent = above;
+    }
+    Err(Failure::new(format!("No such file or directory: {path}")))
 }
 
 /// One line: all but the path.

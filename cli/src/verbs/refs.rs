@@ -9,7 +9,7 @@ use treeferry_core::repo::{RemoteConfig, Repo};
 use treeferry_core::store::{ExpectedRef, RefAnswer, RefName, RefSpace, RefUpdate, RefValue};
 
 use super::summary::{Change, after};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, io_failure};
 use crate::output;
 use crate::session::{Name, Session, resolve};
 
@@ -47,7 +47,12 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         (Some(new), _) => create(&repo, &args, new, session.name).await,
         (None, true) => delete(&repo, &args).await,
         (None, false) if args.collections => list_collections(&repo, &args).await,
-        (None, false) => list(&repo, &args).await,
+        (None, false) => {
+            if session.name == Name::Ostree {
+                expect_directories(&repo)?;
+            }
+            list(&repo, &args).await
+        }
     }
 }
 
@@ -127,6 +132,20 @@ impl Prefix {
         });
         Ok(refs)
     }
+}
+
+/// Fails where OSTree does, which takes a name space that is not there for damage.
+fn expect_directories(repo: &Repo) -> Result<()> {
+    let Some(local) = repo.objects().local() else {
+        return Ok(());
+    };
+    for space in ["refs/heads", "refs/remotes"] {
+        let path = local.directory().join(space);
+        if let Err(error) = path.metadata() {
+            return Err(io_failure(format!("opendir({space})"), &error).context("Listing refs"));
+        }
+    }
+    Ok(())
 }
 
 async fn list(repo: &Repo, args: &Args) -> Result<()> {

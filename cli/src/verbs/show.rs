@@ -65,7 +65,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let hex = args.print_hex;
     if let Some(key) = &args.print_metadata_key {
         let metadata = commit_metadata(&repo, object).await?;
-        return print_key(&metadata, key, hex, Swap::Yes);
+        let swap = match args.no_byteswap {
+            true => Swap::No,
+            false => Swap::Yes,
+        };
+        return print_key(&metadata, key, hex, swap);
     }
     if args.list_metadata_keys {
         return list_keys(&commit_metadata(&repo, object).await?);

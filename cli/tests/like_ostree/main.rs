@@ -553,6 +553,8 @@ fn what_is_not_understood_is_refused_alike() {
             "remote frob",
             "--repo=r commit --subject",
             "refs",
+            "--repo=r log m and more",
+            "--repo=r config get core.mode more",
         ],
     );
 }
