@@ -1,6 +1,6 @@
 //! OSTree repositories in Rust: the formats, the traits of stores and transports, and the verbs.
 //!
-//! Data flows one way: [`format`] -> [`store`], [`transport`] -> `repo` -> `ops`.
+//! Data flows one way: [`mod@format`] -> [`store`], [`transport`] -> `repo` -> `ops`.
 //! Nothing in here prints, reads the environment or the clock, or blocks a runtime thread.
 
 pub mod archive;
