@@ -27,8 +27,13 @@ impl Patience {
             let at = Instant::now().checked_add(Duration::from_millis(ms))?;
             Some((at, ms))
         });
+        // Nothing at all for a whole window is too slow as well.
+        let window_ms = match options.low_speed {
+            Some(limit) if limit.bytes_per_second > 0 => limit.window_ms,
+            _ => u64::MAX,
+        };
         Self {
-            stall: Duration::from_millis(options.stall_timeout_ms),
+            stall: Duration::from_millis(options.stall_timeout_ms.min(window_ms)),
             deadline,
             low_speed: options.low_speed,
         }

@@ -30,7 +30,8 @@ pub struct HttpOptions {
 pub struct LowSpeed {
     /// Fewer bytes a second than this are too few.
     pub bytes_per_second: u64,
-    /// Over how long they are counted. Time in which the caller takes no bytes does not count.
+    /// Over how long they are counted. Time in which the caller takes no bytes does not count. No
+    /// wait for a byte is longer, also where [`HttpOptions::stall_timeout_ms`] is.
     pub window_ms: u64,
 }
 
