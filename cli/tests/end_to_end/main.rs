@@ -6,4 +6,5 @@
 mod support;
 
 mod killed;
+mod network;
 mod pull;
