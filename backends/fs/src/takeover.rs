@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Stat};
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::{Checksum, ObjectName};
 use treeferry_core::store::{
@@ -13,6 +13,7 @@ use treeferry_core::store::{
 };
 
 use crate::mode::FsMode;
+use crate::shelf::{Node, read_xattrs};
 use crate::store_file::{self, check_storable, io};
 use crate::write::{Writer, checksum_of};
 
@@ -130,8 +131,10 @@ impl Writer<'_> {
     fn take_over(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
         let opened = file.open()?;
         let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
-        // With another link, changing owner and mode would change somebody else's file.
-        if stat.st_nlink != 1 || !object_is_regular(object) {
+        // With another link, changing owner and mode would change somebody else's file. What looks
+        // as committed stays linked, as with the C implementation: the caller gave it up.
+        let shared = stat.st_nlink != 1 && !self.looks_as_committed(object, &stat, &opened)?;
+        if shared || !object_is_regular(object) {
             return Ok(None);
         }
         let clone = opened
@@ -166,6 +169,22 @@ impl Writer<'_> {
                 self.finish(pending, name, unpacked, length).map(Some)
             }
         }
+    }
+
+    /// Returns whether a file looks just as its object does in this repository, but for its time.
+    fn looks_as_committed(&self, object: &Incoming, stat: &Stat, file: &File) -> Result<bool> {
+        let Body::File { header, .. } = object.body() else {
+            return Ok(false);
+        };
+        let bits = stat.st_mode & 0o7777;
+        Ok(match self.mode {
+            FsMode::Bare => {
+                (stat.st_uid, stat.st_gid, bits) == (header.uid, header.gid, header.mode & 0o7777)
+                    && read_xattrs(&Node::File(file))? == header.xattrs
+            }
+            FsMode::BareUserOnly => bits == header.mode & 0o7777,
+            FsMode::BareUser | FsMode::Archive | FsMode::BareSplitXattrs => false,
+        })
     }
 
     fn read_filez_through(&mut self, object: &Incoming, file: File) -> Result<FilezReader> {

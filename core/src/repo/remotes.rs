@@ -5,7 +5,7 @@ use super::config::bad;
 use crate::error::{Error, Result};
 use crate::format::keyfile::KeyFile;
 use crate::format::{Branch, CollectionId, RemoteName};
-use crate::store::{ExtraName, RefName, RefSpace, RefUpdate};
+use crate::store::ExtraName;
 
 /// One `[remote "NAME"]` of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,7 +258,8 @@ impl Repo {
         .await
     }
 
-    /// Deletes a remote, with its refs, keyring and cookies.
+    /// Deletes a remote, with its keyring and cookies. Its refs stay, so that no prune takes what
+    /// they hold.
     pub async fn delete_remote(&self, name: &RemoteName) -> Result<()> {
         let group = group_of(name);
         self.change_config(|config| {
@@ -275,21 +276,7 @@ impl Repo {
         ] {
             self.state().write_extra(&extra, None).await?;
         }
-        let refs = self
-            .refs()
-            .list_refs(&RefSpace::Remote(name.clone()))
-            .await?;
-        let updates = refs
-            .into_iter()
-            .map(|(name, value): (RefName, _)| RefUpdate {
-                name,
-                expected: crate::store::ExpectedRef::Value(value),
-                new: None,
-            });
-        self.refs()
-            .update_refs(&updates.collect::<Vec<_>>())
-            .await
-            .map(drop)
+        Ok(())
     }
 }
 
