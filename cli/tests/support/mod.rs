@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 pub(crate) mod chance;
+pub(crate) mod forge;
 pub(crate) mod nginx;
 pub(crate) mod raw_server;
 pub(crate) mod run;

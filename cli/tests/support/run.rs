@@ -115,3 +115,38 @@ where
     }
     command
 }
+
+/// The most memory that a command had.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peak {
+    pub(crate) kib: u64,
+}
+
+impl Peak {
+    /// Runs our command, and tells how much memory it had if that can be told.
+    pub(crate) fn treeferry<I>(repo: &Path, args: I) -> (Ran, Option<Self>)
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let command = treeferry_command(repo, args);
+        if !cfg!(has_time) {
+            return (Ran::of(&mut { command }), None);
+        }
+        let report = tempfile::NamedTempFile::new().unwrap();
+        let mut timed = Command::new("/usr/bin/time");
+        timed.args(["--quiet", "-f", "%M", "-o"]).arg(report.path());
+        timed.arg(command.get_program()).args(command.get_args());
+        for (name, _) in command.get_envs() {
+            timed.env_remove(name);
+        }
+        let ran = Ran::of(&mut timed);
+        let text = std::fs::read_to_string(report.path()).unwrap();
+        let kib = text
+            .lines()
+            .last()
+            .and_then(|line| line.trim().parse().ok());
+        let kib = kib.unwrap_or_else(|| panic!("{text:?}"));
+        (ran, Some(Self { kib }))
+    }
+}
