@@ -295,3 +295,22 @@ async fn metadata_above_the_limit_is_refused_by_name() {
         Some(&Subject::Object(ObjectName::commit(commit)))
     );
 }
+
+#[tokio::test]
+async fn what_one_source_has_damaged_is_taken_from_the_next() {
+    let sound = Arc::new(Pile::default());
+    let commit = sound.small_commit("1", None);
+    for name in sound.names() {
+        let damaged = Arc::new(Pile::default());
+        damaged.small_commit("1", None);
+        let mut bytes = header(0o600).to_canonical();
+        bytes.extend_from_slice(b"not what it was");
+        damaged.plant(name, bytes);
+        let repo = memory_repo();
+        let sources: [Arc<dyn ObjectSource>; 2] = [damaged, sound.clone()];
+        replicate(&sources, &repo, &[commit], &options())
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {}", full_message(&error)));
+        assert_eq!(present(&repo, &sound.names()).await, 8, "{name}");
+    }
+}

@@ -100,11 +100,29 @@ impl Pile {
         self.add(ObjectType::DirTree, tree.to_bytes())
     }
 
+    /// A small commit made a second after 1970.
+    pub(crate) fn older_commit(&self, salt: &str) -> Checksum {
+        let meta = self.meta(0o755);
+        let file = self.file(&header(0o644), salt.as_bytes());
+        let tree = self.tree(&[("a", file)], &[]);
+        self.commit_at(tree, meta, None, 1)
+    }
+
     pub(crate) fn commit(
         &self,
         tree: Checksum,
         meta: Checksum,
         parent: Option<Checksum>,
+    ) -> Checksum {
+        self.commit_at(tree, meta, parent, 1_700_000_000)
+    }
+
+    fn commit_at(
+        &self,
+        tree: Checksum,
+        meta: Checksum,
+        parent: Option<Checksum>,
+        timestamp: u64,
     ) -> Checksum {
         let commit = Commit {
             metadata: Dict::new(),
@@ -112,7 +130,7 @@ impl Pile {
             related: Vec::new(),
             subject: "subject".into(),
             body: String::new(),
-            timestamp: 1_700_000_000,
+            timestamp,
             tree,
             meta,
         };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use super::refs::{Planned, retrying};
 use super::{AgeCheck, Bindings, PullOptions, PullSource};
@@ -22,6 +23,8 @@ pub(super) struct PullGate {
     bindings: Bindings,
     collection: Option<String>,
     asked_for: HashMap<Checksum, Vec<AskedFor>>,
+    /// What came for each commit, until it can be kept.
+    detached: Mutex<Vec<(Checksum, Bytes)>>,
 }
 
 /// Under which name a commit was asked for, and the oldest it may be.
@@ -43,7 +46,10 @@ impl PullGate {
             let older = match (options.age, &planned.before) {
                 (AgeCheck::NotOlderThan(commit), _) => Some(commit),
                 (AgeCheck::NotOlderThanRef, Some(RefValue::Commit(commit))) => Some(*commit),
-                _ => None,
+                (AgeCheck::NotOlderThanRef, Some(RefValue::Alias(target))) => {
+                    repo.follow_ref(target).await?
+                }
+                (AgeCheck::NotOlderThanRef, None) | (AgeCheck::Any, _) => None,
             };
             let not_before = match older {
                 Some(commit) => Some((repo.load_commit(&commit).await?.timestamp, commit)),
@@ -62,10 +68,11 @@ impl PullGate {
             bindings: options.bindings,
             collection: options.collection_id.as_ref().map(ToString::to_string),
             asked_for,
+            detached: Mutex::default(),
         })
     }
 
-    async fn keep_detached(&self, checksum: &Checksum) -> Result<()> {
+    async fn fetch_detached(&self, checksum: &Checksum) -> Result<()> {
         let read = || self.source.repo.read_detached(checksum);
         let Some(detached) = retrying(&self.retry, || Box::pin(read())).await? else {
             return Ok(());
@@ -76,17 +83,22 @@ impl PullGate {
                 .because(e)
                 .about(name)
         })?;
-        let mut held: Option<Bytes> = self.repo.state().read_detached(checksum).await?;
-        while held.as_ref() != Some(&detached) {
-            let new = Some(detached.clone());
-            match self
-                .repo
-                .state()
-                .swap_detached(checksum, held.as_ref(), new)
-                .await?
-            {
-                Swap::Done => break,
-                Swap::Conflict { current } => held = current,
+        self.detached.lock().await.push((*checksum, detached));
+        Ok(())
+    }
+
+    /// Keeps the detached metadata of the commits that came in: after they did, so that a pull that
+    /// fails changes nothing, and before the refs move.
+    pub(super) async fn keep_detached(&self) -> Result<()> {
+        for (checksum, detached) in self.detached.lock().await.drain(..) {
+            let state = self.repo.state();
+            let mut held: Option<Bytes> = state.read_detached(&checksum).await?;
+            while held.as_ref() != Some(&detached) {
+                let new = Some(detached.clone());
+                match state.swap_detached(&checksum, held.as_ref(), new).await? {
+                    Swap::Done => break,
+                    Swap::Conflict { current } => held = current,
+                }
             }
         }
         Ok(())
@@ -154,6 +166,6 @@ impl CommitGate for PullGate {
             self.check(asked, commit)
                 .map_err(|e| e.about(ObjectName::commit(*checksum)))?;
         }
-        self.keep_detached(checksum).await
+        self.fetch_detached(checksum).await
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::{Branch, Checksum, CollectionId, RemoteName};
 use crate::ops::replicate::{ReplicateOptions, ReplicateReport, replicate};
 use crate::repo::{Phase, RemoteRepo, Repo};
-use crate::store::{ObjectSource, RefName, SignedSummary};
+use crate::store::{LockKind, ObjectSource, RefName, SignedSummary};
 
 /// Where to pull from: what it holds, and its objects.
 #[derive(Debug, Clone)]
@@ -162,6 +162,8 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
         .replicate
         .progress
         .update(|snapshot| snapshot.phase = Phase::Resolving);
+    // Held until the refs have moved: a prune in between would take what they are about to name.
+    let _lock = repo.objects().lock(LockKind::Shared).await?;
     let summary = refs::needed_summary(source, options).await?;
     let wanted = refs::resolve(source, options, summary.as_ref()).await?;
     let mut planned = Vec::with_capacity(wanted.len());
@@ -178,15 +180,14 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
             commit,
         });
     }
-    let replicated = {
-        let gate = gate::PullGate::new(repo, source, options, &planned).await?;
-        let mut moving = options.replicate.clone();
-        moving.gate = Some(Arc::new(gate));
-        let mut sources = options.local_caches.clone();
-        sources.push(source.objects.clone());
-        let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
-        replicate(&sources, repo, &commits, &moving).await?
-    };
+    let gate = Arc::new(gate::PullGate::new(repo, source, options, &planned).await?);
+    let mut moving = options.replicate.clone();
+    moving.gate = Some(gate.clone());
+    let mut sources = options.local_caches.clone();
+    sources.push(source.objects.clone());
+    let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
+    let replicated = replicate(&sources, repo, &commits, &moving).await?;
+    gate.keep_detached().await?;
     let refs = refs::move_refs(repo, planned).await?;
     if let (KeepSummary::Yes, Some(summary)) = (options.summary, summary) {
         keep_summary(repo, summary).await?;

@@ -13,8 +13,8 @@ use super::fetch::{Arrival, Fetcher};
 use super::lookup::{self, FoundMetadata};
 use super::options::{FilePolicy, ReplicateOptions};
 use super::planner::{Planner, Want};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Checksum, Commit, FileHeader, ObjectName};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::format::{Checksum, Commit, FileHeader, ObjectName, ObjectType};
 use crate::repo::{Certainty, Phase, Repo};
 use crate::store::{Batch, Body, Incoming, Payload, Put, ScratchFile};
 
@@ -69,7 +69,16 @@ struct Run<'e> {
     /// Bytes of fetched files that their commit had announced, and of all such files.
     report: ReplicateReport,
     content_bytes: u64,
+    /// Files that come over a transport.
+    transfers: u64,
     announced: Announced,
+}
+
+/// Whether a file is fetched for the first time, or came damaged before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    First,
+    Again,
 }
 
 /// What commits said of the sizes of what is to be fetched.
@@ -113,6 +122,7 @@ impl<'a> Engine<'a> {
             fetched_again: HashSet::new(),
             report: ReplicateReport::default(),
             content_bytes: 0,
+            transfers: 0,
             announced: Announced::default(),
         };
         loop {
@@ -147,14 +157,25 @@ impl<'a> Engine<'a> {
     }
 
     async fn fetch_metadata(&self, want: Want) -> Result<Step> {
+        let mut damaged = None;
         for fetcher in self.remotes() {
-            if let Some(bytes) = fetcher.metadata(&want.name).await? {
-                let bytes = lookup::verify(self.destination.pool(), want.name, bytes).await?;
-                self.admit(&want, &bytes).await?;
-                return Ok(Step::FetchedMetadata(want, Some(bytes)));
+            let Some(bytes) = fetcher.metadata(&want.name).await? else {
+                continue;
+            };
+            match lookup::verify(self.destination.pool(), want.name, bytes).await {
+                Ok(bytes) => {
+                    self.admit(&want, &bytes).await?;
+                    return Ok(Step::FetchedMetadata(want, Some(bytes)));
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => damaged = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(Step::FetchedMetadata(want, None))
+        match damaged {
+            // No other source had it whole.
+            Some(error) => Err(error),
+            None => Ok(Step::FetchedMetadata(want, None)),
+        }
     }
 
     /// Asks the gate about a commit, before anything that it names is looked at.
@@ -168,8 +189,14 @@ impl<'a> Engine<'a> {
             .map_err(|e| e.about(want.name))
     }
 
-    async fn fetch_content(&self, checksum: Checksum) -> Result<Step> {
-        for fetcher in self.remotes() {
+    /// Fetches a file; one that came damaged is asked of the next source that has it.
+    async fn fetch_content(&self, checksum: Checksum, attempt: Attempt) -> Result<Step> {
+        let sources: Vec<_> = self.remotes().collect();
+        let skipped = match attempt {
+            Attempt::First => 0,
+            Attempt::Again => 1.min(sources.len().saturating_sub(1)),
+        };
+        for fetcher in &sources[skipped..] {
             if let Some(arrival) = fetcher.content(&ObjectName::file(checksum)).await? {
                 return Ok(Step::FetchedContent(checksum, Some(arrival)));
             }
@@ -281,7 +308,11 @@ impl<'e> Run<'e> {
                 return;
             } else if let Some(checksum) = self.remote_content.pop() {
                 self.fetches += 1;
-                self.spawn(engine.fetch_content(checksum));
+                let attempt = match self.fetched_again.contains(&checksum) {
+                    true => Attempt::Again,
+                    false => Attempt::First,
+                };
+                self.spawn(engine.fetch_content(checksum, attempt));
             } else {
                 return;
             }
@@ -331,12 +362,6 @@ impl<'e> Run<'e> {
             }
             Step::MissingContent(files) => {
                 self.lookups -= 1;
-                for file in &files {
-                    if let Some(bytes) = self.planner.archived_bytes(file) {
-                        self.announced.bytes += bytes;
-                        self.announced.files += 1;
-                    }
-                }
                 self.engine
                     .options
                     .progress
@@ -344,7 +369,7 @@ impl<'e> Run<'e> {
                 if self.engine.is_local() {
                     self.local_content.extend(files);
                 } else {
-                    self.remote_content.extend(files);
+                    self.want_remote(files);
                 }
                 Ok(())
             }
@@ -363,7 +388,7 @@ impl<'e> Run<'e> {
             }
             Step::Stored(puts) => {
                 self.stores -= 1;
-                puts.into_iter().try_for_each(|put| put.map(drop))
+                self.on_stored(puts)
             }
             Step::StoredSpooled(checksum, put, file) => {
                 self.stores -= 1;
@@ -398,6 +423,38 @@ impl<'e> Run<'e> {
         Ok(())
     }
 
+    /// Queues files that have to come over a transport.
+    fn want_remote(&mut self, files: Vec<Checksum>) {
+        for file in &files {
+            if let Some(bytes) = self.planner.archived_bytes(file) {
+                self.announced.bytes = self.announced.bytes.saturating_add(bytes);
+                self.announced.files += 1;
+            }
+        }
+        self.transfers += files.len() as u64;
+        self.remote_content.extend(files);
+    }
+
+    /// Takes the answers of a store. What a local copy got wrong, or the line, is fetched once more
+    /// from a remote before it is an error.
+    fn on_stored(&mut self, puts: Vec<Result<Put>>) -> Result<()> {
+        let remote = self.engine.remotes().next().is_some();
+        for put in puts {
+            let Err(error) = put else { continue };
+            let file = match error.subject() {
+                Some(Subject::Object(name)) if name.object_type == ObjectType::File => *name,
+                _ => return Err(error),
+            };
+            let again = remote && error.kind() == ErrorKind::Corrupt;
+            if !again || !self.fetched_again.insert(file.checksum) {
+                return Err(error);
+            }
+            tracing::warn!(%error, "damaged where it was taken from: fetching it again");
+            self.want_remote(vec![file.checksum]);
+        }
+        Ok(())
+    }
+
     fn note_commit(&mut self, want: &Want) {
         if Planner::is_commit(want) {
             self.report.commits.push(want.name.checksum);
@@ -427,7 +484,7 @@ impl<'e> Run<'e> {
         if let (Some(first), false) = (rest.first(), remote) {
             return Err(self.engine.missing(ObjectName::file(*first)));
         }
-        self.remote_content.extend(rest);
+        self.want_remote(rest);
         self.report.content_fetched += arrived.len() as u64;
         self.engine
             .options
@@ -502,7 +559,7 @@ impl<'e> Run<'e> {
             snapshot.metadata.certainty = certainty;
             snapshot.content.certainty = certainty;
             let files = snapshot.content;
-            let all_announced = self.announced.files == files.total && !scanning;
+            let all_announced = self.announced.files == self.transfers && !scanning;
             let metadata_bytes = self.report.transferred_bytes - self.content_bytes;
             snapshot.transferred.certainty = if all_announced {
                 Certainty::Exact
@@ -510,10 +567,11 @@ impl<'e> Run<'e> {
                 Certainty::Estimated
             };
             let average = self.content_bytes.checked_div(files.done);
-            let estimated =
-                |average| self.report.transferred_bytes + average * (files.total - files.done);
+            let left = files.total.saturating_sub(files.done);
+            let transferred = self.report.transferred_bytes;
+            let estimated = |average: u64| transferred.saturating_add(average.saturating_mul(left));
             snapshot.transferred.total_bytes = match all_announced {
-                true => Some(self.announced.bytes + metadata_bytes),
+                true => Some(self.announced.bytes.saturating_add(metadata_bytes)),
                 false => average.map(estimated),
             };
         });

@@ -10,6 +10,7 @@ use super::options::{Limits, Retry};
 use super::pace::Pace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ObjectName;
+use crate::pool::Pool;
 use crate::repo::Progress;
 use crate::store::{
     Body, Incoming, ObjectSource, Payload, ResumableSource, Scratch, ScratchContent, ScratchFile,
@@ -34,6 +35,7 @@ pub(super) struct Fetcher {
     pub(super) limits: Limits,
     pub(super) pace: Pace,
     pub(super) progress: Progress,
+    pub(super) pool: Pool,
 }
 
 /// An object that arrived, and the scratch entry to give up once it is stored.
@@ -118,9 +120,9 @@ impl Fetcher {
 
     /// Fetches a file object. `None`: the source has it not.
     pub(super) async fn content(&self, name: &ObjectName) -> Result<Option<Arrival>> {
-        match &self.resumable {
-            Some(source) => self.content_file(&**source, name).await,
-            None => {
+        match (&self.resumable, &self.scratch) {
+            (Some(source), Some(_)) => self.content_file(&**source, name).await,
+            _ => {
                 let fetched = self.source.fetch(name).await.map_err(|e| e.about(*name))?;
                 Ok(fetched.map(|body| Arrival {
                     incoming: Incoming::named(*name, body),
@@ -140,15 +142,21 @@ impl Fetcher {
         let mut received = self.take_kept(source, &path).await?;
         let mut attempt = 0;
         loop {
+            let before = received.bytes();
             let outcome = self.transfer(source, &path, &mut received).await;
             match outcome {
                 Ok(false) => return Ok(None),
                 Ok(true) => {
                     self.pace.succeeded();
-                    return arrival(*name, received).map(Some);
+                    return self.arrival(*name, received).await.map(Some);
                 }
                 Err(error) => {
-                    attempt += 1;
+                    // A transfer that gets ahead may be interrupted as often as it likes.
+                    attempt = if received.bytes() > before {
+                        1
+                    } else {
+                        attempt + 1
+                    };
                     let error = error.about(crate::Subject::Url(source.describe(&path)));
                     self.wait_or_fail(error, attempt, name).await?;
                 }
@@ -229,7 +237,12 @@ impl Fetcher {
             };
             self.count(chunk.len());
             match received {
-                Received::Memory { bytes, .. } => bytes.extend_from_slice(&chunk),
+                Received::Memory { bytes, .. } => {
+                    bytes.extend_from_slice(&chunk);
+                    if bytes.len() as u64 > IN_MEMORY_BYTES_MAX {
+                        return Err(Error::corrupt("is longer than was announced"));
+                    }
+                }
                 Received::Spooled(spool) => {
                     gathered.extend_from_slice(&chunk);
                     if gathered.len() >= APPEND_BYTES {
@@ -244,6 +257,32 @@ impl Fetcher {
             spool.append(gathered.freeze()).await?;
         }
         result
+    }
+
+    async fn arrival(&self, name: ObjectName, received: Received) -> Result<Arrival> {
+        let bytes = received.bytes();
+        let (payload, spooled) = match received {
+            Received::Nothing => (Payload::Bytes(Bytes::new()), None),
+            Received::Memory { bytes, .. } => (Payload::Bytes(bytes.freeze()), None),
+            Received::Spooled(file) => {
+                let open = move || Ok((file.open()?, file));
+                let (content, file) = self.pool.run(open).await?;
+                let payload = match content {
+                    ScratchContent::File(file) => Payload::Local(file),
+                    ScratchContent::Reader(reader) => Payload::Reader(reader),
+                };
+                (payload, Some(file))
+            }
+        };
+        let body = Body::Filez {
+            stored_bytes: Some(bytes),
+            payload,
+        };
+        Ok(Arrival {
+            incoming: Incoming::named(name, body),
+            spooled,
+            bytes,
+        })
     }
 
     fn count(&self, bytes: usize) {
@@ -273,30 +312,6 @@ impl Fetcher {
 fn small_len(total_bytes: Option<u64>) -> usize {
     let total = total_bytes.unwrap_or(0).min(IN_MEMORY_BYTES_MAX);
     usize::try_from(total).unwrap_or(0)
-}
-
-fn arrival(name: ObjectName, received: Received) -> Result<Arrival> {
-    let bytes = received.bytes();
-    let (payload, spooled) = match received {
-        Received::Nothing => (Payload::Bytes(Bytes::new()), None),
-        Received::Memory { bytes, .. } => (Payload::Bytes(bytes.freeze()), None),
-        Received::Spooled(file) => {
-            let payload = match file.open()? {
-                ScratchContent::File(file) => Payload::Local(file),
-                ScratchContent::Reader(reader) => Payload::Reader(reader),
-            };
-            (payload, Some(file))
-        }
-    };
-    let body = Body::Filez {
-        stored_bytes: Some(bytes),
-        payload,
-    };
-    Ok(Arrival {
-        incoming: Incoming::named(name, body),
-        spooled,
-        bytes,
-    })
 }
 
 impl Received {

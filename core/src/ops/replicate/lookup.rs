@@ -53,10 +53,11 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
             break;
         }
         let wanted = std::mem::take(&mut absent);
+        let others = engine.fetchers.len() > 1;
         let read = engine
             .destination
             .pool()
-            .run(move || read_local(&*local, wanted))
+            .run(move || read_local(&*local, wanted, others))
             .await?;
         for (want, bytes) in read.0 {
             engine.admit(&want, &bytes).await?;
@@ -95,15 +96,23 @@ async fn is_whole(engine: &Engine<'_>, want: &Want) -> Result<bool> {
 
 type Read = (Vec<(Want, Bytes)>, Vec<Want>);
 
-fn read_local(local: &dyn LocalObjects, wants: Vec<Want>) -> Result<Read> {
+/// Reads from a source on this machine. Where there are other sources, what is damaged here counts
+/// as missing: they may have it whole.
+fn read_local(local: &dyn LocalObjects, wants: Vec<Want>, others: bool) -> Result<Read> {
     let (mut found, mut absent) = (Vec::new(), Vec::new());
     for want in wants {
         match local.read_metadata(&want.name)? {
             None => absent.push(want),
             Some(bytes) => {
                 let body = Body::Metadata(Payload::Bytes(bytes));
-                let (_, bytes) = Incoming::named(want.name, body).into_metadata()?;
-                found.push((want, bytes));
+                match Incoming::named(want.name, body).into_metadata() {
+                    Ok((_, bytes)) => found.push((want, bytes)),
+                    Err(error) if others && error.kind() == ErrorKind::Corrupt => {
+                        tracing::warn!(%error, "damaged in a local source: taken from another");
+                        absent.push(want);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }

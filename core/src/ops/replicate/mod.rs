@@ -134,6 +134,7 @@ async fn fetchers(
             limits: options.limits,
             pace: pace::Pace::new(options.requests_max),
             progress: options.progress.clone(),
+            pool: destination.pool().clone(),
         });
     }
     Ok(fetchers)
