@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, FileType, Stat};
 use treeferry_core::error::{Error, Result, from_read};
 use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::store::{Incoming, Leftovers as Policy};
@@ -105,7 +105,7 @@ impl Leftovers {
             }
             let staged = Staged {
                 stored_bytes: stat.stored_bytes,
-                sync: SyncState::Due,
+                sync: sync_state_of(context, &path)?,
             };
             context.staging.add(*name, staged)?;
             return Ok(Some(staged));
@@ -130,6 +130,16 @@ impl Drop for Leftovers {
             }
         }
     }
+}
+
+/// Returns what is left to do to make the data of a claimed object durable.
+fn sync_state_of(context: &WriteContext, path: &str) -> Result<SyncState> {
+    let stat = sys::stat(context.staging.shelf.fd(), path)?;
+    let is_symlink = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_symlink();
+    Ok(match stat.is_some_and(is_symlink) {
+        true => SyncState::Done,
+        false => SyncState::Due,
+    })
 }
 
 /// Reads an object to its end, which fails if it is not what its name says.

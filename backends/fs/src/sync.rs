@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::ObjectName;
@@ -54,13 +55,15 @@ pub(crate) async fn sync_staged(
 
 fn sync_one(shelf: &Shelf, name: &ObjectName) -> Result<()> {
     let path = object_path(name, shelf.mode);
-    // fsync and not fdatasync: owner, mode and extended attributes are part of the object.
-    match sys::open_file(shelf.fd(), &path) {
-        Ok(Some(file)) => {
-            rustix::fs::fsync(file).map_err(|e| Error::io("cannot be made durable", e).about(*name))
-        }
-        Ok(None) => Err(Error::missing("is gone from the staging directory").about(*name)),
-        Err(e) => Err(e),
+    let failed = |e| Error::io("cannot be made durable", e).about(*name);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    match rustix::fs::openat(shelf.fd(), &path, flags, Mode::empty()) {
+        // fsync and not fdatasync: owner, mode and extended attributes are part of the object.
+        Ok(file) => rustix::fs::fsync(file).map_err(failed),
+        Err(Errno::NOENT) => Err(Error::missing("is gone from the staging directory").about(*name)),
+        // A tree may hold files that not even their owner may read.
+        Err(Errno::ACCESS) => rustix::fs::syncfs(shelf.fd()).map_err(failed),
+        Err(e) => Err(failed(e)),
     }
 }
 

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use common::*;
 use treeferry_backend_fs::{FsMode, FsRepo, OpenOptions};
 use treeferry_core::error::ErrorKind;
-use treeferry_core::format::{DirMeta, ObjectName, ObjectType, Xattrs};
+use treeferry_core::format::{DirMeta, FileHeader, ObjectName, ObjectType, Xattrs};
 use treeferry_core::store::{
-    BatchOptions, Incoming, Leftovers, LockKind, ObjectSource, ObjectStore, Stored,
+    BatchOptions, Durability, Incoming, Leftovers, LockKind, ObjectSource, ObjectStore, Payload,
+    Stored,
 };
 
 fn prune(repo: &Path) -> Child {
@@ -235,6 +237,32 @@ async fn a_dropped_batch_is_taken_up_by_the_next_and_leaves_nothing_then() {
     assert!(batch.stat(&[name]).await.unwrap()[0].is_some());
     batch.commit().await.unwrap();
     assert!(repo.stat(&[name]).await.unwrap()[0].is_some());
+    assert!(staging_dirs(dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_symbolic_link_that_was_left_is_taken_up_and_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = create(dir.path(), FsMode::BareUserOnly).await;
+    let header = FileHeader {
+        uid: 0,
+        gid: 0,
+        mode: 0o120_777,
+        symlink_target: "to/nowhere".into(),
+        xattrs: Xattrs::default(),
+    };
+    let link = Incoming::recorded_file(header, 0, Payload::Bytes(Bytes::new()));
+    let batch = repo.begin(BatchOptions::default()).await.unwrap();
+    let name = batch.put(vec![link]).await.remove(0).unwrap().name;
+    drop(batch);
+    let durable = BatchOptions {
+        durability: Durability::Configured,
+        ..BatchOptions::default()
+    };
+    let batch = repo.begin(durable).await.unwrap();
+    assert!(batch.stat(&[name]).await.unwrap()[0].is_some());
+    batch.commit().await.unwrap();
+    assert_eq!(all_objects(&repo).await, [name]);
     assert!(staging_dirs(dir.path()).is_empty());
 }
 
