@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
@@ -96,6 +97,9 @@ impl Writer<'_> {
         }
         let opened = file.open()?;
         let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
+        if !self.is_ours(file, &stat)? {
+            return Ok(None);
+        }
         let (staging, dir) = (&self.context.staging, self.context.staging.shelf.fd());
         let pending = staging.pending_name();
         // Linked first: on another filesystem, or with too many links, nothing is read in vain.
@@ -117,6 +121,23 @@ impl Writer<'_> {
             return Ok(Some(present));
         }
         self.finish(pending, name, unpacked, length).map(Some)
+    }
+
+    /// Returns whether a file of another repository belongs to the owner of this one.
+    ///
+    /// Whoever owns an inode can change it after it was verified, and with it our object.
+    fn is_ours(&self, file: &LocalFile, stat: &Stat) -> Result<bool> {
+        let owner = |dir: BorrowedFd<'_>| {
+            let stat = rustix::fs::fstat(dir);
+            stat.map(|stat| stat.st_uid)
+                .map_err(|e| io("the owner of a repository cannot be told", e))
+        };
+        let theirs = match self.mode {
+            // Files have the owners that were recorded, which only root can give them.
+            FsMode::Bare | FsMode::BareSplitXattrs => owner(file.dir())?,
+            FsMode::BareUser | FsMode::BareUserOnly | FsMode::Archive => stat.st_uid,
+        };
+        Ok(theirs == owner(self.context.repo.inner.shelf.fd())?)
     }
 
     fn read_verified(&mut self, object: &Incoming, file: File) -> Result<Verified> {

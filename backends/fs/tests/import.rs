@@ -172,6 +172,39 @@ async fn objects_of_the_same_mode_are_linked_and_others_are_not() {
 }
 
 #[tokio::test]
+#[cfg_attr(not(is_root), ignore = "needs root to give files away")]
+async fn an_object_that_belongs_to_somebody_else_is_copied_and_not_linked() {
+    for mode in [FsMode::Bare, FsMode::BareUser, FsMode::BareUserOnly] {
+        for (owner, linked) in [(0, true), (1234, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+            let from = create(&from_path, mode).await;
+            let to = create(&to_path, mode).await;
+            let content = dir.path().join("content");
+            std::fs::write(&content, noise(1000)).unwrap();
+            let recorded = recorded(&content, Takeover::Reflink);
+            let name = put_one(&from, recorded).await.unwrap().name;
+            let theirs = object_path(&from_path, &name, ContentLayout::Bare);
+            // In mode bare files have owners of their own, and the directory tells whose it is.
+            let given = match mode {
+                FsMode::Bare => from_path.join("objects"),
+                _ => theirs.clone(),
+            };
+            std::os::unix::fs::chown(given, Some(owner), Some(owner)).unwrap();
+            put_one(&to, lent(&from, name).await).await.unwrap();
+            let ours = object_path(&to_path, &name, ContentLayout::Bare);
+            let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+            assert_eq!(inode(&ours) == inode(&theirs), linked, "{mode} of {owner}");
+            assert_eq!(
+                std::fs::metadata(&ours).unwrap().uid(),
+                0,
+                "{mode} of {owner}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_damaged_object_is_not_linked() {
     let dir = tempfile::tempdir().unwrap();
     let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
