@@ -95,7 +95,10 @@ impl Allowance {
         if !self.limited {
             return Ok(());
         }
-        let needed = bytes.next_multiple_of(self.block_bytes);
+        // Lengths are announced by others: what cannot be counted does not fit either.
+        let Some(needed) = bytes.checked_next_multiple_of(self.block_bytes) else {
+            return Err(self.exhausted(bytes, self.left.load(Ordering::Relaxed)));
+        };
         let take = |left: u64| left.checked_sub(needed);
         match self
             .left
@@ -108,8 +111,13 @@ impl Allowance {
 
     /// Gives back what was taken for an object of `bytes` that is not written after all.
     pub(crate) fn give_back(&self, bytes: u64) {
-        let bytes = bytes.next_multiple_of(self.block_bytes);
-        self.left.fetch_add(bytes, Ordering::Relaxed);
+        // What cannot be counted was never taken.
+        let Some(bytes) = bytes.checked_next_multiple_of(self.block_bytes) else {
+            return;
+        };
+        if self.limited {
+            self.left.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn exhausted(&self, needed: u64, available: u64) -> Error {
@@ -172,5 +180,25 @@ mod tests {
         assert_eq!(error.kind(), wanted);
         allowance.give_back(1);
         assert!(allowance.take(1).is_ok());
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_counted_does_not_fit() {
+        let allowance = Allowance {
+            left: AtomicU64::new(8192),
+            block_bytes: 4096,
+            limited: true,
+        };
+        for hostile in [u64::MAX, u64::MAX - 4094] {
+            let error = allowance.take(hostile).expect_err("more than any disk");
+            let wanted = ErrorKind::NoSpace {
+                needed_bytes: Some(hostile),
+                available_bytes: Some(8192),
+            };
+            assert_eq!(error.kind(), wanted);
+            allowance.give_back(hostile);
+        }
+        assert!(allowance.take(8192).is_ok());
+        assert!(allowance.take(1).is_err());
     }
 }

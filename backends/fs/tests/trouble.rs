@@ -16,16 +16,19 @@ use treeferry_core::store::{
     RefName, RefSpace, RefStore, RefUpdate, RefValue,
 };
 
-fn file(content: Vec<u8>) -> Incoming {
-    let header = FileHeader {
+fn header() -> FileHeader {
+    FileHeader {
         uid: 0,
         gid: 0,
         mode: 0o100_644,
         symlink_target: Box::default(),
         xattrs: Xattrs::default(),
-    };
+    }
+}
+
+fn file(content: Vec<u8>) -> Incoming {
     let length = content.len() as u64;
-    Incoming::recorded_file(header, length, Payload::Bytes(Bytes::from(content)))
+    Incoming::recorded_file(header(), length, Payload::Bytes(Bytes::from(content)))
 }
 
 fn write_config(repo: &Path, lines: &str) {
@@ -117,6 +120,19 @@ async fn what_is_to_stay_free_is_not_written() {
     assert_eq!(needed_bytes, Some(3 << 20));
     assert!(available_bytes.unwrap() < 2 << 20);
     assert!(error.to_string().contains("min-free-space"), "{error}");
+}
+
+#[tokio::test]
+async fn a_length_beyond_all_disks_is_an_error_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = create(dir.path(), FsMode::BareUser).await;
+    let endless = Payload::Reader(Box::new(std::io::repeat(7)));
+    let object = Incoming::recorded_file(header(), u64::MAX, endless);
+    let batch = repo.begin(BatchOptions::default()).await.unwrap();
+    let error = batch.put(vec![object]).await.remove(0).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NoSpace { .. }), "{error}");
+    batch.commit().await.unwrap();
+    assert!(all_objects(&repo).await.is_empty());
 }
 
 #[tokio::test]
