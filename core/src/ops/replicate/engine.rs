@@ -1,7 +1,6 @@
 //! The loop: looks up, fetches, stores, and asks the planner what that makes wanted.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -13,8 +12,9 @@ use super::fetch::{Arrival, Fetcher};
 use super::lookup::{self, FoundMetadata};
 use super::options::{FilePolicy, ReplicateOptions};
 use super::planner::{Planner, Want};
+use super::sources::Attempt;
 use crate::error::{Error, ErrorKind, Result, Subject};
-use crate::format::{Checksum, Commit, FileHeader, ObjectName, ObjectType};
+use crate::format::{Checksum, FileHeader, ObjectName, ObjectType};
 use crate::repo::{Certainty, Phase, Repo};
 use crate::store::{Batch, Body, Incoming, Payload, Put, ScratchFile};
 
@@ -38,7 +38,7 @@ pub(super) struct Engine<'a> {
 }
 
 /// What a task came back with.
-enum Step {
+pub(super) enum Step {
     Metadata(FoundMetadata),
     /// Files that the destination does not have.
     MissingContent(Vec<Checksum>),
@@ -72,13 +72,6 @@ struct Run<'e> {
     /// Files that come over a transport.
     transfers: u64,
     announced: Announced,
-}
-
-/// Whether a file is fetched for the first time, or came damaged before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Attempt {
-    First,
-    Again,
 }
 
 /// What commits said of the sizes of what is to be fetched.
@@ -134,111 +127,6 @@ impl<'a> Engine<'a> {
             run.tell();
         }
         Ok(run.report)
-    }
-
-    fn is_local(&self) -> bool {
-        self.fetchers
-            .iter()
-            .any(|fetcher| fetcher.source.local().is_some())
-    }
-
-    fn remotes(&self) -> impl Iterator<Item = &Fetcher> {
-        self.fetchers
-            .iter()
-            .filter(|fetcher| fetcher.source.local().is_none())
-    }
-
-    /// Returns how many requests may be under way.
-    fn width(&self) -> usize {
-        self.remotes()
-            .map(|fetcher| fetcher.pace.width())
-            .max()
-            .unwrap_or(1)
-    }
-
-    async fn fetch_metadata(&self, want: Want) -> Result<Step> {
-        let mut damaged = None;
-        for fetcher in self.remotes() {
-            let Some(bytes) = fetcher.metadata(&want.name).await? else {
-                continue;
-            };
-            match lookup::verify(self.destination.pool(), want.name, bytes).await {
-                Ok(bytes) => {
-                    self.admit(&want, &bytes).await?;
-                    return Ok(Step::FetchedMetadata(want, Some(bytes)));
-                }
-                Err(error) if error.kind() == ErrorKind::Corrupt => damaged = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match damaged {
-            // No other source had it whole.
-            Some(error) => Err(error),
-            None => Ok(Step::FetchedMetadata(want, None)),
-        }
-    }
-
-    /// Asks the gate about a commit, before anything that it names is looked at.
-    pub(super) async fn admit(&self, want: &Want, bytes: &Bytes) -> Result<()> {
-        let (Some(gate), true) = (&self.options.gate, Planner::is_commit(want)) else {
-            return Ok(());
-        };
-        let commit = Commit::parse(bytes).map_err(|e| Error::from(e).about(want.name))?;
-        gate.admit(&want.name.checksum, &commit)
-            .await
-            .map_err(|e| e.about(want.name))
-    }
-
-    /// Fetches a file; one that came damaged is asked of the next source that has it.
-    async fn fetch_content(&self, checksum: Checksum, attempt: Attempt) -> Result<Step> {
-        let sources: Vec<_> = self.remotes().collect();
-        let skipped = match attempt {
-            Attempt::First => 0,
-            Attempt::Again => 1.min(sources.len().saturating_sub(1)),
-        };
-        for fetcher in &sources[skipped..] {
-            if let Some(arrival) = fetcher.content(&ObjectName::file(checksum)).await? {
-                return Ok(Step::FetchedContent(checksum, Some(arrival)));
-            }
-        }
-        Ok(Step::FetchedContent(checksum, None))
-    }
-
-    async fn open_local(&self, mut rest: Vec<Checksum>) -> Result<Step> {
-        let mut arrived = Vec::with_capacity(rest.len());
-        for local in self
-            .fetchers
-            .iter()
-            .filter_map(|fetcher| fetcher.source.local())
-        {
-            let wanted = std::mem::take(&mut rest);
-            let opened = self
-                .destination
-                .pool()
-                .run(move || lookup::open_files(&*local, wanted));
-            let (found, absent) = opened.await?;
-            arrived.extend(found);
-            rest = absent;
-        }
-        Ok(Step::LocalContent { arrived, rest })
-    }
-
-    fn missing(&self, name: ObjectName) -> Error {
-        Error::missing(format!("is not at {}", self.describe())).about(name)
-    }
-
-    fn describe(&self) -> String {
-        let names = self
-            .fetchers
-            .iter()
-            .map(|fetcher| match &fetcher.resumable {
-                Some(resumable) => resumable.origin().to_owned(),
-                None => match fetcher.source.local() {
-                    Some(local) => local.directory().display().to_string(),
-                    None => "the source".to_owned(),
-                },
-            });
-        names.collect::<Vec<_>>().join(" or ")
     }
 }
 
@@ -589,14 +477,4 @@ fn refuse_unusual_modes(header: &FileHeader) -> Result<()> {
         header.mode & 0o7777
     );
     Err(Error::invalid(problem))
-}
-
-impl<'a> Engine<'a> {
-    /// Returns the views of the sources that are plain files on this machine.
-    pub(super) fn locals(&self) -> Vec<Arc<dyn crate::store::LocalObjects>> {
-        self.fetchers
-            .iter()
-            .filter_map(|fetcher| fetcher.source.local())
-            .collect()
-    }
 }

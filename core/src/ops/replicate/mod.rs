@@ -13,6 +13,7 @@ mod lookup;
 mod options;
 mod pace;
 mod planner;
+mod sources;
 
 pub use crate::repo::Depth;
 pub use gate::CommitGate;
