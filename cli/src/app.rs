@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
 use crate::{output, usage, verbs};
 
-/// Git for operating system binaries, compatible with OSTree
+/// Record, move and write out whole filesystem trees, in the formats of OSTree
 #[derive(Debug, Parser)]
 struct App {
     #[command(flatten)]
@@ -23,63 +23,63 @@ struct App {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// Path to the repository (default: current directory, $OSTREE_REPO, /sysroot/ostree/repo)
+    /// The repository (default: the current directory if it is one, else $OSTREE_REPO, else the system's)
     #[arg(long, global = true, display_order = 900, value_name = "PATH")]
     repo: Option<PathBuf>,
-    /// Print debug information during command processing
+    /// Log what is done to standard error
     #[arg(short, long, global = true, display_order = 900)]
     verbose: bool,
     /// Print only errors and what was asked for, no progress
     #[arg(long, global = true, display_order = 900)]
     quiet: bool,
-    /// Print version information and exit
+    /// Show the version and the features, and do nothing else
     #[arg(long, global = true, display_order = 900)]
     version: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Concatenate contents of files
+    /// Print files of a commit, one after another
     Cat(verbs::cat::Args),
-    /// Check out a commit into a filesystem tree
+    /// Write the tree of a commit out to a directory
     Checkout(Box<verbs::checkout::Args>),
-    /// Checksum a file or directory
+    /// Compute the name that a file or directory has as an object
     Checksum(verbs::checksum::Args),
-    /// Commit a new revision
+    /// Record a directory as a new commit
     Commit(Box<verbs::commit::Args>),
-    /// Change repo configuration settings
+    /// Read and set keys of the repository's configuration
     Config(verbs::config::Args),
     /// Show the main job on a directory of this machine
     Demo(verbs::demo::Args),
-    /// Compare directory TARGETDIR against revision REV
+    /// Show which paths differ between two trees
     Diff(verbs::diff::Args),
-    /// Check the repository for consistency
+    /// Read every object again and report damage
     Fsck(verbs::fsck::Args),
-    /// Initialize a new empty repository
+    /// Make an empty repository
     Init(verbs::init::Args),
-    /// Show log starting at commit or ref
+    /// Show a commit and its ancestors, newest first
     Log(verbs::log::Args),
-    /// List file paths
+    /// Show the files of a commit with mode, owner and size
     Ls(verbs::ls::Args),
-    /// Search for unreachable objects
+    /// Delete objects that no ref needs
     Prune(verbs::prune::Args),
-    /// Download data from remote repository
+    /// Bring commits from a remote
     Pull(Box<verbs::pull::Args>),
-    /// Copy data from SRC_REPO
+    /// Bring commits from another repository on this machine
     PullLocal(verbs::pull_local::Args),
-    /// List refs
+    /// Show, create and delete refs
     Refs(verbs::refs::Args),
-    /// Remote commands that may involve internet access
+    /// Name the places to pull from, and look at them
     Remote(verbs::remote::Args),
-    /// Reset a REF to a previous COMMIT
+    /// Move a ref to another commit
     Reset(verbs::reset::Args),
-    /// Output the target of a rev
+    /// Print the commit that a name stands for
     RevParse(verbs::rev_parse::Args),
     /// Serve a repository over HTTP
     Serve(verbs::serve::Args),
-    /// Output a metadata object
+    /// Show a commit, or another object
     Show(verbs::show::Args),
-    /// Manage summary metadata
+    /// Write and show the list of refs that clients fetch
     Summary(verbs::summary::Args),
     #[command(external_subcommand)]
     Other(Vec<OsString>),

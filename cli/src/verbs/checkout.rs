@@ -24,61 +24,61 @@ use crate::session::{Session, repo_of, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do not change file ownership or initialize extended attributes
+    /// Leave out owners and extended attributes, as anyone but root must
     #[arg(short = 'U', long)]
     user_mode: bool,
     /// Accepted for compatibility: there is no such cache
     #[arg(long, hide = true)]
     disable_cache: bool,
-    /// Checkout sub-directory PATH
+    /// Write only what is below PATH in the commit
     #[arg(long, value_name = "PATH")]
     subpath: Option<String>,
-    /// Keep existing directories, overwrite existing files
+    /// Write into directories that are there, and replace their files
     #[arg(long)]
     union: bool,
-    /// Keep existing files/directories, only add new
+    /// Write into directories that are there, and leave their files as they are
     #[arg(long)]
     union_add: bool,
     /// Add new files and directories, and fail if a file would be replaced by a different one
     #[arg(long)]
     union_identical: bool,
-    /// Process 'whiteout' (Docker style) entries
+    /// Take a file named .wh.NAME as an order to delete NAME
     #[arg(long)]
     whiteouts: bool,
-    /// Enable overlayfs whiteout extraction into char 0:0 devices
+    /// Write .ostree-wh.NAME as NAME, a device 0:0 that hides a file in an overlay
     #[arg(long)]
     process_passthrough_whiteouts: bool,
-    /// Do nothing if specified path does not exist
+    /// Succeed, writing nothing, when the --subpath is not in the commit
     #[arg(long)]
     allow_noent: bool,
-    /// Process many checkouts from standard input: REV NUL SUBPATH NUL ...
+    /// Take pairs of revision and subpath, each ended by NUL, from standard input
     #[arg(long)]
     from_stdin: bool,
-    /// Process many checkouts from input file
+    /// Take such pairs from FILE
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
     /// Whether what is written is synced before the command ends (default: no)
     #[arg(long, value_name = "POLICY")]
     fsync: Option<String>,
-    /// Do not fall back to full copies if hardlinking fails
+    /// Fail where a file cannot be a hard link to its object
     #[arg(short = 'H', long)]
     require_hardlinks: bool,
     /// Accepted for compatibility: empty files are always copied
     #[arg(short = 'z', long, hide = true)]
     force_copy_zerosized: bool,
-    /// Never hardlink (but may reflink if available)
+    /// Write files of their own, that can be edited: no hard links to objects
     #[arg(short = 'C', long)]
     force_copy: bool,
-    /// Suppress mode bits outside of 0775 for directories (suid, world writable, etc.)
+    /// Mask the modes of directories with 0775
     #[arg(short = 'M', long)]
     bareuseronly_dirs: bool,
-    /// File containing list of files to skip
+    /// Leave out the paths in FILE, absolute and one a line
     #[arg(long, value_name = "FILE")]
     skip_list: Option<PathBuf>,
-    /// Set SELinux labels based on policy in root filesystem PATH (may be /); implies --force-copy
+    /// Label files by the SELinux policy of the system at PATH; copies them
     #[arg(long, value_name = "PATH")]
     selinux_policy: Option<PathBuf>,
-    /// When setting SELinux labels, prefix all paths by PREFIX
+    /// Look labels up as if the tree were at PREFIX
     #[arg(long, value_name = "PREFIX")]
     selinux_prefix: Option<String>,
     /// The commit

@@ -13,7 +13,7 @@ use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Don't include xattrs in checksum
+    /// Compute it as if there were no extended attributes
     #[arg(long)]
     ignore_xattrs: bool,
     /// A file, a symbolic link, or a directory (without what is in it)

@@ -13,19 +13,19 @@ use crate::session::{Session, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print various statistics
+    /// Count the objects of both, and those they share
     #[arg(long)]
     stats: bool,
-    /// Print filesystem diff
+    /// Print the paths as well, with --stats
     #[arg(long)]
     fs_diff: bool,
-    /// Skip output of extended attributes
+    /// Compare files as if they had no extended attributes
     #[arg(long)]
     no_xattrs: bool,
-    /// Use file ownership user id for local files
+    /// Take files of a directory to belong to UID
     #[arg(long, value_name = "UID")]
     owner_uid: Option<i32>,
-    /// Use file ownership group id for local files
+    /// Take files of a directory to belong to group GID
     #[arg(long, value_name = "GID")]
     owner_gid: Option<i32>,
     /// A commit, or a directory if it begins with / or ./ (alone: compared with its parent)

@@ -15,22 +15,22 @@ use crate::{output, progress, words};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Add tombstones for missing commits
+    /// Mark parents that are missing as deleted on purpose
     #[arg(long)]
     add_tombstones: bool,
-    /// Only print error messages
+    /// Say nothing unless something is wrong
     #[arg(short, long)]
     quiet: bool,
-    /// Don't stop on first error
+    /// Go on after damage, to report all of it
     #[arg(short, long)]
     all: bool,
-    /// Remove corrupted objects
+    /// Delete damaged objects, so that a pull brings them again
     #[arg(long)]
     delete: bool,
-    /// Verify ref bindings
+    /// Check that each ref is one that its commit says it is for
     #[arg(long)]
     verify_bindings: bool,
-    /// Verify back-references (implies --verify-bindings)
+    /// Check also that each ref that a commit names is there
     #[arg(long)]
     verify_back_refs: bool,
 }

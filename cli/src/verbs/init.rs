@@ -19,7 +19,7 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     mode: String,
-    /// Globally unique ID for this repository as a collection of refs for redistribution
+    /// The collection that the refs belong to, such as org.example.Os
     #[arg(long, value_name = "COLLECTION-ID")]
     collection_id: Option<String>,
 }

@@ -13,7 +13,7 @@ use crate::session::{Session, no_such_object, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show raw variant data
+    /// Print commits as GVariant text
     #[arg(long)]
     raw: bool,
     /// Where to start

@@ -13,19 +13,19 @@ use crate::session::{Session, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do not recurse into directory arguments
+    /// Show a directory itself, not what is in it
     #[arg(short, long)]
     dironly: bool,
-    /// Print directories recursively
+    /// Show everything below as well
     #[arg(short = 'R', long)]
     recursive: bool,
-    /// Print checksum
+    /// Show the objects' checksums
     #[arg(short = 'C', long)]
     checksum: bool,
-    /// Print extended attributes
+    /// Show the extended attributes
     #[arg(short = 'X', long)]
     xattrs: bool,
-    /// Print only filenames, NUL separated
+    /// Show paths alone, each ended by NUL
     #[arg(long)]
     nul_filenames_only: bool,
     /// The commit

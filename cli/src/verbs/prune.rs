@@ -12,31 +12,31 @@ use crate::{dates, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only display unreachable objects; don't delete
+    /// Count what would go, and delete nothing
     #[arg(long)]
     no_prune: bool,
-    /// Only compute reachability via refs
+    /// Keep what refs need, and no other commit
     #[arg(long)]
     refs_only: bool,
-    /// Only traverse DEPTH parents for each commit (default: -1=infinite)
+    /// How many ancestors of each commit to keep, -1 for all (default: -1)
     #[arg(long, value_name = "DEPTH")]
     depth: Option<i32>,
-    /// Specify a commit to delete
+    /// Delete this commit first; no ref may be at it
     #[arg(long, value_name = "COMMIT")]
     delete_commit: Option<String>,
-    /// Prune all commits older than the specified date
+    /// Delete commits from before DATE, except the newest of each ref
     #[arg(long, value_name = "DATE")]
     keep_younger_than: Option<String>,
-    /// Change the behavior of delete-commit to prune only static deltas
+    /// With --delete-commit: delete only the deltas to that commit
     #[arg(long)]
     static_deltas_only: bool,
-    /// Additionally retain BRANCH=DEPTH commits
+    /// Keep so many ancestors of this branch, whatever the others keep
     #[arg(long, value_name = "BRANCH=DEPTH")]
     retain_branch_depth: Vec<String>,
-    /// Only prune BRANCH (may be specified multiple times)
+    /// Shorten this branch and keep all others whole; can be repeated
     #[arg(long, value_name = "BRANCH")]
     only_branch: Vec<String>,
-    /// Only traverse and delete commit objects
+    /// Delete commits alone, and leave their trees and files
     #[arg(long)]
     commit_only: bool,
 }

@@ -26,28 +26,28 @@ pub(crate) struct Args {
     /// Accepted for compatibility: no cache is kept
     #[arg(long, value_name = "PATH", hide = true)]
     cache_dir: Option<PathBuf>,
-    /// Write refs suitable for a mirror and fetch all refs if none provided
+    /// Keep refs by the names the remote has for them; without BRANCH, all of them
     #[arg(long)]
     mirror: bool,
-    /// Only pull the provided subpath(s)
+    /// Bring only what is below PATH; can be repeated
     #[arg(long, value_name = "PATH")]
     subpath: Vec<String>,
     /// Accepted for compatibility: everything is verified
     #[arg(long, hide = true)]
     http_trusted: bool,
-    /// Only print information on what will be downloaded (requires static deltas)
+    /// Say how much would come, and bring nothing; needs --require-static-deltas
     #[arg(long)]
     dry_run: bool,
-    /// Pull objects from this URL instead of the one from the remote config
+    /// Pull from here, and not from where the remote's configuration says
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Add NAME=VALUE as HTTP header to all requests
+    /// Send this HTTP header with each request; can be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     http_header: Vec<String>,
     /// Accepted for compatibility: progress is drawn as it happens
     #[arg(long, value_name = "MS", hide = true)]
     update_frequency: Option<u32>,
-    /// How many times each download is retried upon error (default: 5)
+    /// How often to try a file again after a network error (default: 5)
     #[arg(long, value_name = "N")]
     network_retries: Option<u32>,
     /// Fail at the first network error
@@ -65,10 +65,10 @@ pub(crate) struct Args {
     /// Look for objects in REPO first
     #[arg(short = 'L', long, value_name = "REPO")]
     localcache_repo: Vec<PathBuf>,
-    /// Require fetched commits to have newer timestamps
+    /// Refuse a commit that is older than the one its ref has here
     #[arg(short = 'T', long)]
     timestamp_check: bool,
-    /// Require fetched commits to have newer timestamps than given rev
+    /// Refuse a commit that is older than REV
     #[arg(long, value_name = "REV")]
     timestamp_check_from_rev: Option<String>,
     /// Add words to the user agent
@@ -85,28 +85,28 @@ pub(crate) struct Args {
 /// The options that `pull` and `pull-local` share.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
-    /// Fetch only the commit metadata
+    /// Bring commits alone, without trees and files
     #[arg(long)]
     commit_metadata_only: bool,
-    /// Do not invoke fsync()
+    /// Do not wait for the disk: a power cut may take what was written
     #[arg(long)]
     disable_fsync: bool,
-    /// Perform writes in such a way that avoids stalling concurrent processes
+    /// Sync objects one by one, which is slower and easier on other programs
     #[arg(long)]
     per_object_fsync: bool,
-    /// Do not use static deltas
+    /// Bring objects one by one, even if the remote has a delta
     #[arg(long)]
     disable_static_deltas: bool,
-    /// Require static deltas
+    /// Fail if the remote has no delta
     #[arg(long)]
     require_static_deltas: bool,
     /// Accepted for compatibility: everything is verified
     #[arg(long, hide = true)]
     untrusted: bool,
-    /// Reject regular files with mode outside of 0775 (world writable, suid, etc.)
+    /// Refuse a file whose mode has other bits than 0775
     #[arg(long)]
     bareuseronly_files: bool,
-    /// Traverse DEPTH parents (-1=infinite) (default: 0)
+    /// How many ancestors to bring as well, -1 for all (default: 0)
     #[arg(
         long,
         value_name = "DEPTH",
@@ -114,7 +114,7 @@ pub(crate) struct Common {
         hide_default_value = true
     )]
     depth: i32,
-    /// Do not verify commit bindings
+    /// Accept commits that say they are for another ref
     #[arg(long)]
     disable_verify_bindings: bool,
 }

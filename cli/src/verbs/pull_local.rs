@@ -18,13 +18,13 @@ use crate::{output, progress};
 pub(crate) struct Args {
     #[command(flatten)]
     common: Common,
-    /// Add REMOTE to refspec
+    /// Write the refs as if they came from this remote
     #[arg(long, value_name = "REMOTE")]
     remote: Option<String>,
-    /// GPG verify commits (must specify --remote)
+    /// Check OpenPGP signatures of commits by the keys of --remote
     #[arg(long)]
     gpg_verify: bool,
-    /// GPG verify summary (must specify --remote)
+    /// Check the OpenPGP signature of the summary by the keys of --remote
     #[arg(long)]
     gpg_verify_summary: bool,
     /// Where to pull from

@@ -15,25 +15,25 @@ use crate::session::{Name, Session, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Delete refs which match PREFIX, rather than listing them
+    /// Delete the refs that are or begin with a PREFIX
     #[arg(long)]
     delete: bool,
-    /// Do not remove the prefix from the refs
+    /// Print names whole, with the PREFIX
     #[arg(long)]
     list: bool,
     /// Print the commit of each ref after it
     #[arg(short, long)]
     revision: bool,
-    /// If used with --create, create an alias, otherwise just list aliases
+    /// Show only aliases; with --create, make NEWREF one
     #[arg(short = 'A', long)]
     alias: bool,
-    /// Create a new ref for an existing commit
+    /// Make a ref for the commit that the argument names
     #[arg(long, value_name = "NEWREF")]
     create: Option<String>,
     /// List refs with the collection that they belong to
     #[arg(short, long)]
     collections: bool,
-    /// Overwrite existing refs when creating
+    /// Let --create replace a ref that is there
     #[arg(long)]
     force: bool,
     /// Which refs; with --create the commit, with --collections the collection

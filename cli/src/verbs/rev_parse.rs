@@ -12,7 +12,7 @@ use crate::session::{Session, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// If the repository has exactly one commit, then print it; any other case is an error
+    /// Print the repository's only commit; fail if there are none or several
     #[arg(short = 'S', long)]
     single: bool,
     /// A ref, a checksum or its beginning, each with any number of ^ for the parent

@@ -19,34 +19,34 @@ use crate::{file_text, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show the "related" commits
+    /// Print the commits that this one names as related
     #[arg(long)]
     print_related: bool,
     /// Print OBJECT, in this case a file, as a GVariant of that type
     #[arg(long, value_name = "TYPE")]
     print_variant_type: Option<String>,
-    /// List the metadata keys
+    /// Print which keys the commit has
     #[arg(long)]
     list_metadata_keys: bool,
-    /// Print the value of a metadata key
+    /// Print what the commit has under KEY
     #[arg(long, value_name = "KEY")]
     print_metadata_key: Option<String>,
-    /// Print the value of a metadata key of type ay as hexadecimal digits
+    /// Print it, if it is bytes, as hexadecimal digits
     #[arg(long)]
     print_hex: bool,
-    /// List the detached metadata keys
+    /// Print which keys there are beside the commit
     #[arg(long)]
     list_detached_metadata_keys: bool,
-    /// Print the value of a detached metadata key
+    /// Print what is under KEY beside the commit
     #[arg(long, value_name = "KEY")]
     print_detached_metadata_key: Option<String>,
-    /// Show the commit size metadata
+    /// Print how many objects and bytes it takes, as recorded in it
     #[arg(long)]
     print_sizes: bool,
-    /// Show raw variant data
+    /// Print the object as GVariant text
     #[arg(long)]
     raw: bool,
-    /// Do not automatically convert variant data from big endian
+    /// Print numbers as they are stored, most significant byte first
     #[arg(short = 'B', long)]
     no_byteswap: bool,
     /// A ref, a checksum or its beginning; or a file, with --print-variant-type

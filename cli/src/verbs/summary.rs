@@ -12,25 +12,25 @@ use crate::{dates, deltas};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Update the summary
+    /// Write the summary anew from the refs
     #[arg(short, long)]
     update: bool,
-    /// View the local summary file
+    /// Print the summary of this repository
     #[arg(short = 'v', long)]
     view: bool,
-    /// View the summary file as GVariant text
+    /// Print it as GVariant text
     #[arg(long)]
     raw: bool,
-    /// List the metadata keys
+    /// Print only which keys there are
     #[arg(long)]
     list_metadata_keys: bool,
-    /// Print the value of a metadata key
+    /// Print what is under KEY
     #[arg(long, value_name = "KEY")]
     print_metadata_key: Option<String>,
-    /// Additional metadata field to add to the summary, VALUE in GVariant text format
+    /// Keep VALUE, GVariant text, under KEY in the summary; can be repeated
     #[arg(short = 'm', long, value_name = "KEY=VALUE")]
     add_metadata: Vec<String>,
-    /// Print debug information during command processing
+    /// Log what is done to standard error
     // Here -v is --view.
     #[arg(long)]
     verbose: bool,

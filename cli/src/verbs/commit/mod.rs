@@ -22,109 +22,109 @@ const RACES_MAX: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Parent commit checksum, or "none"
+    /// The commit before this one, or none (default: the newest of the branch)
     #[arg(long, value_name = "COMMIT")]
     parent: Option<String>,
-    /// One line subject
+    /// A title for people, of one line
     #[arg(short, long, value_name = "SUBJECT")]
     subject: Option<String>,
-    /// Full description
+    /// A text for people, of any length
     #[arg(short = 'm', long, value_name = "BODY")]
     body: Option<String>,
-    /// Commit message from FILE path
+    /// Read that text from FILE
     #[arg(short = 'F', long, value_name = "FILE")]
     body_file: Option<PathBuf>,
-    /// Use an editor to write the commit message
+    /// Write title and text in $EDITOR
     #[arg(short, long)]
     editor: bool,
-    /// Branch
+    /// The branch that the commit is to be the newest of
     #[arg(short, long, value_name = "BRANCH")]
     branch: Option<String>,
-    /// Create a commit without writing a ref
+    /// Write a commit that no branch has
     #[arg(long)]
     orphan: bool,
-    /// Do not write any ref bindings
+    /// Leave out of the commit which branches it is for
     #[arg(long)]
     no_bindings: bool,
-    /// Add a ref to ref binding commit metadata
+    /// Say in the commit that it is for BRANCH as well
     #[arg(long, value_name = "BRANCH")]
     bind_ref: Vec<String>,
-    /// Start from the given commit as a base (no modifiers apply)
+    /// Begin with the tree of REV as it is, and lay the trees over it
     #[arg(long, value_name = "REV")]
     base: Option<String>,
-    /// Overlay the given argument as a tree
+    /// Lay this tree over those before it
     #[arg(long, value_name = "dir=PATH or ref=COMMIT")]
     tree: Vec<String>,
-    /// Add a key/value pair to metadata
+    /// Keep VALUE under KEY in the commit, as a string
     #[arg(long, value_name = "KEY=VALUE")]
     add_metadata_string: Vec<String>,
-    /// Add a key/value pair to metadata, where VALUE is in GVariant text format
+    /// Keep VALUE under KEY in the commit, as the GVariant that its text says
     #[arg(long, value_name = "KEY=VALUE")]
     add_metadata: Vec<String>,
-    /// Keep metadata KEY and its associated VALUE from parent
+    /// Take over from the parent what it has under KEY
     #[arg(long, value_name = "KEY")]
     keep_metadata: Vec<String>,
-    /// Add a key/value pair to detached metadata
+    /// Keep VALUE under KEY beside the commit, where its checksum does not cover it
     #[arg(long, value_name = "KEY=VALUE")]
     add_detached_metadata_string: Vec<String>,
-    /// Set file ownership user id
+    /// Record UID as the owner of everything
     #[arg(long, value_name = "UID")]
     owner_uid: Option<i32>,
-    /// Set file ownership group id
+    /// Record GID as the group of everything
     #[arg(long, value_name = "GID")]
     owner_gid: Option<i32>,
-    /// Canonicalize permissions in the same way bare-user does for hardlinked files
+    /// Record modes masked with 0755, root as owner and group, and no extended attributes
     #[arg(long)]
     canonical_permissions: bool,
-    /// Flag this commit as a bootable OSTree (e.g. contains a Linux kernel)
+    /// Say in the commit that it can be booted, and which kernel it has
     #[arg(long)]
     bootable: bool,
-    /// Ensure executable files are not writable
+    /// Take write permission from executable files
     #[arg(long)]
     mode_ro_executables: bool,
-    /// Do not import extended attributes
+    /// Leave extended attributes out of the commit
     #[arg(long)]
     no_xattrs: bool,
-    /// Set SELinux labels based on policy in root filesystem PATH (may be /)
+    /// Label files by the SELinux policy of the system at PATH
     #[arg(long, value_name = "PATH")]
     selinux_policy: Option<PathBuf>,
-    /// Set SELinux labels based on first --tree argument
+    /// Label files by the SELinux policy in the first --tree
     #[arg(short = 'P', long)]
     selinux_policy_from_base: bool,
     /// How paths are looked up in the policy: 1 takes /usr/etc for /etc
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     selinux_labeling_epoch: u32,
-    /// Optimize for commits of trees composed of hardlinks into the repository
+    /// Recognize files that are hard links to objects, and do not read them
     #[arg(long)]
     link_checkout_speedup: bool,
-    /// Assume hardlinked objects are unmodified.  Implies --link-checkout-speedup
+    /// Trust such files to be as recorded, whatever the other options say
     #[arg(short = 'I', long)]
     devino_canonical: bool,
-    /// If the contents are unchanged from previous commit, do nothing
+    /// Write no commit when the tree equals its parent's
     #[arg(long)]
     skip_if_unchanged: bool,
-    /// File containing list of modifications to make to permissions
+    /// Add bits to modes (lines "BITS FILE") or replace modes ("=MODE FILE"), in decimal, as in PATH
     #[arg(long, value_name = "PATH")]
     statoverride: Option<PathBuf>,
-    /// File containing list of files to skip
+    /// Leave out the paths in the file at PATH, absolute and one a line
     #[arg(long, value_name = "PATH")]
     skip_list: Option<PathBuf>,
-    /// Consume (delete) content after commit (for local directories)
+    /// Delete the directory once it is recorded; files may be moved, not copied
     #[arg(long)]
     consume: bool,
-    /// Output more information in a KEY: VALUE format
+    /// Print counts of objects and bytes after the checksum
     #[arg(long)]
     table_output: bool,
-    /// Generate size information along with commit metadata
+    /// Record in the commit how large its objects are
     #[arg(long)]
     generate_sizes: bool,
-    /// Do not invoke fsync()
+    /// Do not wait for the disk: a power cut may take what was written
     #[arg(long, hide = true)]
     disable_fsync: bool,
-    /// Specify how to invoke fsync()
+    /// Whether to wait for the disk: true or false (default: the repository's setting)
     #[arg(long, value_name = "POLICY")]
     fsync: Option<String>,
-    /// Override the timestamp of the commit
+    /// The time to record (default: now)
     #[arg(long, value_name = "TIMESTAMP")]
     timestamp: Option<String>,
     /// The directory to record (default: the current one)

@@ -11,34 +11,34 @@ use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Set config option KEY=VALUE for remote
+    /// Set a key of the remote's configuration; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Disable GPG verification
+    /// Accept commits without an OpenPGP signature
     #[arg(long)]
     no_gpg_verify: bool,
-    /// Disable signature verification
+    /// Accept commits without a signature of another kind
     #[arg(long)]
     no_sign_verify: bool,
-    /// Verify signatures using KEYTYPE=inline:PUBKEY or KEYTYPE=file:/path/to/key
-    #[arg(long, value_name = "KEYTYPE=[inline|file]:PUBKEY")]
+    /// Require signatures of this type by KEY: itself after inline, or a path after file
+    #[arg(long, value_name = "KEYTYPE=inline:KEY or file:PATH")]
     sign_verify: Vec<String>,
-    /// Do nothing if the provided remote exists
+    /// Succeed, changing nothing, if there is a remote of that name
     #[arg(long)]
     if_not_exists: bool,
-    /// Replace the provided remote if it exists
+    /// Take the place of a remote of that name
     #[arg(long)]
     force: bool,
-    /// This remote has content not fetched via libostree
+    /// Say that another program, NAME, pulls from this remote
     #[arg(long, value_name = "NAME")]
     custom_backend: Option<String>,
-    /// Use URL when fetching content
+    /// Where files are, if not where refs and metadata are
     #[arg(long, value_name = "URL")]
     contenturl: Option<String>,
-    /// Globally unique ID for this repository as a collection of refs for redistribution
+    /// The collection that the remote's refs belong to
     #[arg(long, value_name = "COLLECTION-ID")]
     collection_id: Option<String>,
-    /// Use the repository of the system at PATH (overrides --repo)
+    /// The system whose repository to use, in place of --repo
     #[arg(long, value_name = "PATH")]
     sysroot: Option<PathBuf>,
     /// The name of the remote

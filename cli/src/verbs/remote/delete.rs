@@ -10,10 +10,10 @@ use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Do nothing if the provided remote does not exist
+    /// Succeed if there is no remote of that name
     #[arg(long)]
     if_exists: bool,
-    /// Use the repository of the system at PATH (overrides --repo)
+    /// The system whose repository to use, in place of --repo
     #[arg(long, value_name = "PATH")]
     sysroot: Option<PathBuf>,
     /// The name of the remote

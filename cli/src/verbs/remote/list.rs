@@ -12,7 +12,7 @@ use crate::session::{Session, configs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show remote URLs in list
+    /// Print each URL after the name
     #[arg(short = 'u', long)]
     show_urls: bool,
 }

@@ -23,17 +23,17 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Add a remote repository
+    /// Name a place to pull from
     Add(add::Args),
-    /// Delete a remote repository
+    /// Forget a remote
     Delete(delete::Args),
-    /// Show remote repository URL
+    /// Print where a remote is
     ShowUrl(show_url::Args),
-    /// List remote repository names
+    /// Print the names of the remotes
     List(list::Args),
-    /// List remote refs
+    /// Fetch and print the names of a remote's refs
     Refs(refs::Args),
-    /// Show remote summary
+    /// Fetch and print the summary of a remote
     Summary(summary::Args),
     #[command(external_subcommand)]
     Other(Vec<OsString>),

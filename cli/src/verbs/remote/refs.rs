@@ -13,7 +13,7 @@ use crate::{output, source};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show revisions in listing
+    /// Print the commit of each ref after it
     #[arg(short, long)]
     revision: bool,
     /// Accepted for compatibility: no cache is kept

@@ -10,13 +10,13 @@ use crate::verbs::summary_text::{self, Question};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Show raw variant data
+    /// Print it as GVariant text
     #[arg(long)]
     raw: bool,
-    /// List the metadata keys
+    /// Print only which keys there are
     #[arg(long)]
     list_metadata_keys: bool,
-    /// Print the value of a metadata key
+    /// Print what is under KEY
     #[arg(long, value_name = "KEY")]
     print_metadata_key: Option<String>,
     /// Accepted for compatibility: no cache is kept
