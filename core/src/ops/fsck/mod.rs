@@ -89,16 +89,20 @@ pub enum FsckTombstones {
 ///
 /// What is wrong with the repository is in the report; an error says that it could not be checked.
 pub async fn fsck(repo: &Repo, options: &FsckOptions) -> Result<FsckReport> {
+    let mut options = options.clone();
     let lock = match repo.objects().lock(LockKind::Shared).await {
         Ok(lock) => Some(lock),
-        // A repository on read-only media can be checked all the same: nobody prunes it.
+        // A repository on read-only media can be checked all the same: nobody prunes it. What is
+        // found is reported, and not marked.
         Err(error)
-            if options.repair == FsckRepair::ReportOnly && error.kind() == ErrorKind::Denied =>
+            if options.repair != FsckRepair::DeleteDamaged && error.kind() == ErrorKind::Denied =>
         {
+            options.repair = FsckRepair::ReportOnly;
             None
         }
         Err(error) => return Err(error),
     };
+    let options = &options;
     let mut check = Check {
         repo,
         options,
