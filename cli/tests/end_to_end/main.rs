@@ -9,3 +9,4 @@ mod hostile;
 mod killed;
 mod network;
 mod pull;
+mod trouble;
