@@ -5,8 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod hand_over;
 mod hostile;
 mod killed;
+mod memory;
 mod network;
 mod pull;
 mod trouble;
