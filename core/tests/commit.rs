@@ -6,17 +6,20 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use futures::TryStreamExt;
-use treeferry_core::format::{Branch, Checksum, ObjectType};
+use treeferry_core::format::{Branch, Checksum, ObjectName, ObjectType};
 use treeferry_core::ops::commit::{
-    CommitOptions, CommitOutcome, CommitReport, Parent, SourceUse, StatOverrides, TreeInput, commit,
+    CommitOptions, CommitOutcome, CommitReport, Parent, SourceUse, StatOverrides, TreeInput,
+    Unchanged, commit,
 };
+use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata};
 use treeferry_core::repo::{Repo, TreeEntry};
 use treeferry_core::store::{
-    ExpectedRef, MemoryStore, ObjectStore, Partial, RefName, RefStore, RefUpdate, RefValue,
-    RepoState,
+    ExpectedRef, LockKind, MemoryOptions, MemoryStore, ObjectSource, ObjectStore, Partial,
+    RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue, RepoState, Swap,
 };
 use treeferry_core::{ErrorKind, Result, Subject};
 
@@ -162,6 +165,66 @@ async fn a_file_that_is_longer_than_it_was_is_named() {
     assert_eq!(count(&store, ObjectType::Commit).await, 0);
 }
 
+/// Refs of which a prune tries to get at the objects whenever one moves.
+#[derive(Debug)]
+struct PruneMeanwhile {
+    store: Arc<MemoryStore>,
+    refused: Mutex<Vec<Option<ErrorKind>>>,
+}
+
+#[async_trait]
+impl RefStore for PruneMeanwhile {
+    async fn read_ref(&self, name: &RefName) -> Result<Option<RefValue>> {
+        self.store.read_ref(name).await
+    }
+
+    async fn list_refs(&self, space: &RefSpace) -> Result<Vec<(RefName, RefValue)>> {
+        self.store.list_refs(space).await
+    }
+
+    async fn update_refs(&self, updates: &[RefUpdate]) -> Result<Vec<RefAnswer>> {
+        let lock = self.store.lock(LockKind::Exclusive).await;
+        let refused = lock.err().map(|error| error.kind());
+        self.refused.lock().unwrap().push(refused);
+        self.store.update_refs(updates).await
+    }
+
+    fn ref_atomicity(&self) -> RefAtomicity {
+        self.store.ref_atomicity()
+    }
+}
+
+#[tokio::test]
+async fn nobody_prunes_between_the_objects_and_the_ref() {
+    let options = MemoryOptions {
+        lock_wait: std::time::Duration::from_millis(5),
+        ..MemoryOptions::default()
+    };
+    let store = Arc::new(MemoryStore::new(options));
+    let refs = Arc::new(PruneMeanwhile {
+        store: Arc::clone(&store),
+        refused: Mutex::default(),
+    });
+    let repo = Repo::from_parts(store.clone(), refs.clone(), store.clone());
+    let dir = tempfile::tempdir().unwrap();
+    record(&repo, &[dir.path()]).await.unwrap();
+    let config = store.read_config().await.unwrap();
+    let mut with_collection = config.to_vec();
+    with_collection.extend_from_slice(b"\n[core]\ncollection-id=org.example.Os\n");
+    let swap = store.swap_config(&config, with_collection.into()).await;
+    assert_eq!(swap.unwrap(), Swap::Done);
+    let options = SummaryOptions::default();
+    assert!(
+        commit_repo_metadata(&repo, &options)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let refused = refs.refused.lock().unwrap().clone();
+    assert_eq!(refused, [Some(ErrorKind::Locked), Some(ErrorKind::Locked)]);
+    assert!(store.lock(LockKind::Exclusive).await.is_ok());
+}
+
 #[tokio::test]
 async fn whoever_moves_the_ref_meanwhile_wins() {
     let (repo, store) = new_repo();
@@ -221,6 +284,32 @@ async fn nothing_is_consumed_when_the_commit_fails() {
     .await;
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Invalid);
     assert!(dir.path().join("file").exists());
+}
+
+#[tokio::test]
+async fn what_the_parent_lost_is_stored_again_before_it_is_consumed() {
+    let (repo, store) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), "1").unwrap();
+    let first = record(&repo, &[&tree]).await.unwrap();
+    let found = repo.find_path(first.root, "/file").await.unwrap();
+    let Some(TreeEntry::File(file)) = found else {
+        panic!("{found:?}");
+    };
+    let file = [ObjectName::file(file)];
+    let lock = store.lock(LockKind::Exclusive).await.unwrap();
+    assert!(store.delete(&lock, &file).await.unwrap()[0].is_some());
+    drop(lock);
+    let trees = [&*tree];
+    let again = record_with(&repo, &trees, |options| {
+        options.unchanged = Unchanged::Skip;
+        options.sources = SourceUse::Consume;
+    });
+    assert_eq!(again.await.unwrap().outcome, CommitOutcome::Unchanged);
+    assert!(!tree.exists());
+    assert!(store.stat(&file).await.unwrap()[0].is_some());
 }
 
 #[tokio::test]

@@ -239,6 +239,8 @@ pub async fn commit_repo_metadata(
     let Some(collection) = repo.collection_id().await? else {
         return Ok(None);
     };
+    // Until the branch has moved nothing leads to the new commit, and a prune would delete it.
+    let lock = repo.objects().lock(LockKind::Shared).await?;
     let branch = METADATA_BRANCH.parse()?;
     let name = RefName::Local(branch);
     let old = repo.refs().read_ref(&name).await?;
@@ -283,6 +285,7 @@ pub async fn commit_repo_metadata(
         new: Some(RefValue::Commit(checksum)),
     };
     let answers = repo.refs().update_refs(&[update]).await?;
+    drop(lock);
     if answers != [RefAnswer::Committed] {
         let kind = crate::ErrorKind::Unavailable { retry_after: None };
         let problem = "was moved by another writer meanwhile";

@@ -49,7 +49,7 @@ use crate::format::{Checksum, Commit, ObjectName, ObjectType};
 use crate::repo::{Phase, Repo, TreeRoot};
 use crate::store::{
     Batch, BatchOptions, Encoding, ExpectedRef, Incoming, Leftovers, LinkView, LocalObjects,
-    RefAnswer, RefName, RefUpdate, RefValue, Swap,
+    LockKind, RefAnswer, RefName, RefUpdate, RefValue, Swap,
 };
 
 /// Records a commit, durable when it returns.
@@ -60,20 +60,40 @@ use crate::store::{
 /// modifier that are nowhere; the ref then is as it was.
 pub async fn commit(repo: &Repo, options: CommitOptions) -> Result<CommitReport> {
     let config = Config::read(repo).await?;
+    // The batch's own lock ends with the batch. Until the ref has moved nothing leads to the new
+    // objects, and a prune would delete them.
+    let lock = repo.objects().lock(LockKind::Shared).await?;
+    let (report, consumed) = record_commit(repo, &config, &options).await?;
+    drop(lock);
+    if !matches!(report.outcome, CommitOutcome::RefMoved { .. }) {
+        consume(repo, options.sources, consumed).await?;
+    }
+    options
+        .progress
+        .update(|snapshot| snapshot.phase = Phase::Done);
+    Ok(report)
+}
+
+/// Writes the commit and moves the ref; tells what may be deleted then.
+async fn record_commit(
+    repo: &Repo,
+    config: &Config,
+    options: &CommitOptions,
+) -> Result<(CommitReport, Vec<(PathBuf, Seen)>)> {
     let target: Option<RefName> = options.target.clone().map(Into::into);
     let current = match &target {
         Some(name) => repo.refs().read_ref(name).await?,
         None => None,
     };
-    let parent = find_parent(repo, &options).await?;
-    let parent_commit = load_parent(repo, &options, parent).await?;
+    let parent = find_parent(repo, options).await?;
+    let parent_commit = load_parent(repo, options, parent).await?;
 
     let batch_options = BatchOptions {
         durability: options.durability,
         leftovers: Leftovers::Adopt,
     };
     let batch = repo.objects().begin(batch_options).await?;
-    let (root, recorded) = record_trees(repo, &*batch, &config, &options).await?;
+    let (root, recorded) = record_trees(repo, &*batch, config, options).await?;
     let unchanged = parent_commit
         .as_ref()
         .is_some_and(|(_, commit)| (commit.tree, commit.meta) == (root.tree, root.meta));
@@ -86,13 +106,17 @@ pub async fn commit(repo: &Repo, options: CommitOptions) -> Result<CommitReport>
     };
     if let (Unchanged::Skip, true, Some(parent)) = (options.unchanged, unchanged, parent) {
         (report.commit, report.outcome) = (parent, CommitOutcome::Unchanged);
-        consume(repo, options.sources, recorded.consumed).await?;
-        return Ok(report);
+        if options.sources == SourceUse::Consume {
+            // The parent may lack what was found, or not have it durably: the sources are the only
+            // copy then.
+            batch.commit().await?;
+        }
+        return Ok((report, recorded.consumed));
     }
     let value = commit_value(
         &*batch,
-        &config,
-        &options,
+        config,
+        options,
         &report,
         parent_commit,
         recorded.sizes,
@@ -103,17 +127,11 @@ pub async fn commit(repo: &Repo, options: CommitOptions) -> Result<CommitReport>
         .progress
         .update(|snapshot| snapshot.phase = Phase::Committing);
     batch.commit().await?;
-    after_objects(repo, &options, &report.commit).await?;
+    after_objects(repo, options, &report.commit).await?;
     if let Some(name) = target {
         report.outcome = move_ref(repo, name, current, report.commit).await?;
     }
-    if report.outcome == CommitOutcome::Committed {
-        consume(repo, options.sources, recorded.consumed).await?;
-    }
-    options
-        .progress
-        .update(|snapshot| snapshot.phase = Phase::Done);
-    Ok(report)
+    Ok((report, recorded.consumed))
 }
 
 /// What the repository's configuration says about commits.

@@ -226,7 +226,7 @@ pub enum CommitOutcome {
     /// It is recorded and durable, and so is the ref, if there is one. A repository that keeps its
     /// summary up to date wants a new one now.
     Committed,
-    /// The tree is that of the parent, and nothing was written.
+    /// The tree is that of the parent, and there is no new commit.
     Unchanged,
     /// It is recorded, but the ref was moved by someone else meanwhile and left alone.
     RefMoved {
