@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use rustix::fs::{FileType, RenameFlags};
 use rustix::io::Errno;
 use treeferry_core::error::Result;
-use treeferry_core::format::{ObjectName, ObjectType};
+use treeferry_core::format::{METADATA_BYTES_MAX, ObjectName, ObjectType};
 
 use crate::layout::{object_path, xattrs_link_path};
 use crate::mode::FsMode;
@@ -106,16 +106,30 @@ async fn move_all(context: &Arc<WriteContext>, mut names: Vec<ObjectName>) -> Re
 
 fn move_object(from: &Shelf, to: &Shelf, name: &ObjectName) -> Result<()> {
     if to.mode == FsMode::BareSplitXattrs && name.object_type == ObjectType::File {
-        move_node(from, to, &xattrs_link_path(&name.checksum))?;
+        move_node(from, to, &xattrs_link_path(&name.checksum), Same::Shape)?;
     }
-    move_node(from, to, &object_path(name, to.mode))
+    let same = match name.object_type {
+        ObjectType::File => Same::Shape,
+        _ => Same::Bytes,
+    };
+    move_node(from, to, &object_path(name, to.mode), same)
+}
+
+/// When what is there already is taken for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Same {
+    /// Of the same type and length.
+    Shape,
+    /// Of the same bytes, which are few.
+    Bytes,
 }
 
 /// Renames one node, leaving what is there already if it can be the same.
 ///
 /// Replacing it would part it from the checkouts that share its inode; but one of another length
-/// was torn by a power cut, and would stay so for ever.
-fn move_node(from: &Shelf, to: &Shelf, path: &str) -> Result<()> {
+/// was torn by a power cut, and would stay so for ever. Nobody shares the inode of metadata, and
+/// nobody could use what is damaged.
+fn move_node(from: &Shelf, to: &Shelf, path: &str, same: Same) -> Result<()> {
     let fail = |e| {
         failed(
             &display_path(path).to_string_lossy(),
@@ -136,7 +150,14 @@ fn move_node(from: &Shelf, to: &Shelf, path: &str) -> Result<()> {
     let (ours, theirs) = (sys::stat(from.fd(), path)?, sys::stat(to.fd(), path)?);
     let shape =
         |stat: rustix::fs::Stat| (FileType::from_raw_mode(stat.st_mode), sys::length(&stat));
-    if ours.map(shape) == theirs.map(shape) {
+    let read = |shelf: &Shelf| sys::read_file(shelf.fd(), path, METADATA_BYTES_MAX);
+    let is_same = ours.map(shape) == theirs.map(shape)
+        && match same {
+            Same::Shape => true,
+            // What cannot be read is not the same.
+            Same::Bytes => read(from)? == read(to).unwrap_or_default(),
+        };
+    if is_same {
         return sys::remove_file(from.fd(), path).map(|_| ());
     }
     rustix::fs::renameat(from.fd(), path, to.fd(), path).map_err(fail)

@@ -76,12 +76,28 @@ impl<'a> Writer<'a> {
     fn put_metadata(&mut self, object: Incoming) -> Result<Put> {
         let (name, bytes) = object.into_metadata()?;
         let length = bytes.len() as u64;
-        if let Some(present) = self.present(&name, Some(length), length)? {
+        if !self.is_damaged(&name, &bytes)
+            && let Some(present) = self.present(&name, Some(length), length)?
+        {
             return Ok(present);
         }
         let pending = self.write_whole(&bytes)?;
         store_file::set_mode(pending.file()?, 0o644)?;
         self.finish(pending, name, length, length)
+    }
+
+    /// Returns whether the repository holds other bytes than these by the name of `name`.
+    ///
+    /// Metadata is small: to look is cheap, and what is damaged heals when it is put again.
+    fn is_damaged(&self, name: &ObjectName, bytes: &[u8]) -> bool {
+        if self.context.staging.get(name).is_some() {
+            return false;
+        }
+        match self.context.repo.inner.shelf.read_metadata(name) {
+            Ok(there) => there.is_some_and(|there| there != bytes),
+            // Nor does what cannot be read hold them.
+            Err(_) => true,
+        }
     }
 
     fn put_filez(&mut self, object: Incoming) -> Result<Put> {

@@ -315,3 +315,42 @@ async fn a_torn_object_is_replaced() {
     assert_eq!(std::fs::read(&path).unwrap(), whole);
     let _: ObjectName = name;
 }
+
+#[tokio::test]
+async fn metadata_that_is_damaged_heals_when_it_is_put_again() {
+    let flip = |bytes: &mut Vec<u8>| bytes[0] ^= 1;
+    let lengthen = |bytes: &mut Vec<u8>| bytes.push(0);
+    let damages: [(FsMode, &dyn Fn(&mut Vec<u8>)); 3] = [
+        (FsMode::BareUser, &flip),
+        (FsMode::Archive, &flip),
+        (FsMode::Archive, &lengthen),
+    ];
+    for (mode, damage) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = create(dir.path(), mode).await;
+        let put = async || {
+            let batch = repo.begin(BatchOptions::default()).await.unwrap();
+            let put = batch.put(vec![dirmeta(7)]).await.remove(0).unwrap();
+            batch.commit().await.unwrap();
+            put
+        };
+        let name = put().await.name;
+        let layout = treeferry_core::format::ContentLayout::Bare;
+        let path = dir.path().join("objects").join(name.loose_path(layout));
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = whole.clone();
+        damage(&mut damaged);
+        std::fs::write(&path, &damaged).unwrap();
+
+        assert_eq!(put().await.stored, Stored::New);
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        let body = repo.fetch(&name).await.unwrap().unwrap();
+        let (found, bytes) = Incoming::named(name, body).into_metadata().unwrap();
+        assert_eq!((found, &bytes[..]), (name, &whole[..]));
+        assert_eq!(
+            put().await.stored,
+            Stored::Present,
+            "whole, and left as it is"
+        );
+    }
+}
