@@ -273,6 +273,60 @@ async fn a_commit_that_was_partial_is_whole_once_recorded() {
 }
 
 #[tokio::test]
+async fn what_is_made_of_a_partial_commit_is_partial() {
+    type Attach = fn(&mut CommitOptions, Checksum);
+    let cases: [(Partial, Attach); 2] = [
+        (Partial::Fetching, |options, part| options.base = Some(part)),
+        (Partial::Damaged, |options, part| {
+            options.trees.push(TreeInput::Commit(part));
+        }),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("file"), "1").unwrap();
+    let trees = [other.path()];
+    for (mark, attach) in cases {
+        let (repo, store) = new_repo();
+        let part = record(&repo, &[dir.path()]).await.unwrap().commit;
+        store.write_partial(&part, Some(mark)).await.unwrap();
+        // The second time it is there already, and nothing is known of it that was not before.
+        for _again in 0..2 {
+            let made = record_with(&repo, &trees, |options| {
+                options.parent = Parent::None;
+                attach(options, part);
+            });
+            let made = made.await.unwrap().commit;
+            assert_ne!(made, part);
+            let inherited = store.read_partial(&made).await.unwrap();
+            assert_eq!(inherited, Some(mark));
+        }
+        let child = record_with(&repo, &trees, |options| {
+            options.parent = Parent::Commit(part);
+        });
+        let child = child.await.unwrap().commit;
+        assert_eq!(store.read_partial(&child).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_whole_commit_stays_whole_whatever_it_is_made_of_again() {
+    let (repo, store) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let base = record(&repo, &[dir.path()]).await.unwrap().commit;
+    let on_base = |options: &mut CommitOptions| {
+        options.base = Some(base);
+        options.parent = Parent::Commit(base);
+    };
+    let made = record_with(&repo, &[], on_base).await.unwrap().commit;
+    let mark = Some(Partial::Fetching);
+    store.write_partial(&base, mark).await.unwrap();
+    let again = record_with(&repo, &[], on_base).await.unwrap().commit;
+    assert_eq!(again, made);
+    assert_eq!(store.read_partial(&made).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn nothing_is_consumed_when_the_commit_fails() {
     let (repo, _) = new_repo();
     let dir = tempfile::tempdir().unwrap();

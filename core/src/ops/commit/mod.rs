@@ -10,6 +10,7 @@
 //! mutable_tree trees laid over one another
 //! record       the loop that scans, stores and writes directories
 //! metadata     the commit's metadata, in OSTree's order
+//! partial      marks of commits that may lack objects
 //! ```
 //!
 //! Objects first, durable; then what stands beside the commit; then the ref, if it still is what it
@@ -20,6 +21,7 @@ mod consume;
 mod metadata;
 mod mutable_tree;
 mod options;
+mod partial;
 mod path_rules;
 mod record;
 mod rules;
@@ -93,6 +95,7 @@ async fn record_commit(
         leftovers: Leftovers::Adopt,
     };
     let batch = repo.objects().begin(batch_options).await?;
+    let partial = partial::inherited(repo, options).await?;
     let (root, recorded) = record_trees(repo, &*batch, config, options).await?;
     let unchanged = parent_commit
         .as_ref()
@@ -126,8 +129,14 @@ async fn record_commit(
     options
         .progress
         .update(|snapshot| snapshot.phase = Phase::Committing);
+    if let Some(partial) = partial {
+        partial::mark(repo, &report.commit, partial).await?;
+    }
     batch.commit().await?;
-    after_objects(repo, options, &report.commit).await?;
+    write_detached(repo, options, &report.commit).await?;
+    if partial.is_none() {
+        partial::clear(repo, &report.commit).await?;
+    }
     if let Some(name) = target {
         report.outcome = move_ref(repo, name, current, report.commit).await?;
     }
@@ -296,8 +305,8 @@ async fn put_commit(
     Ok(put.name.checksum)
 }
 
-/// Brings what stands beside the commit in order.
-async fn after_objects(repo: &Repo, options: &CommitOptions, commit: &Checksum) -> Result<()> {
+/// Writes the detached metadata.
+async fn write_detached(repo: &Repo, options: &CommitOptions, commit: &Checksum) -> Result<()> {
     if !options.detached_metadata.is_empty() {
         let detached: Dict = options.detached_metadata.iter().cloned().collect();
         let detached = Bytes::from(detached.encode());
@@ -309,10 +318,6 @@ async fn after_objects(repo: &Repo, options: &CommitOptions, commit: &Checksum) 
         {
             expected = current;
         }
-    }
-    // All of it has just been written: an earlier, partial copy of this very commit is whole now.
-    if repo.state().read_partial(commit).await?.is_some() {
-        repo.state().write_partial(commit, None).await?;
     }
     Ok(())
 }
