@@ -51,8 +51,8 @@ async fn a_file_above_four_gib_is_recorded_as_ostree_does_and_comes_back() {
 
         let out = Destination::path(path("out"));
         let item = CheckoutItem::commit(report.commit);
-        let checked_out = checkout(&ours, &item, &out, &CheckoutOptions::default());
-        checked_out.await.unwrap();
+        let options = CheckoutOptions::default();
+        checkout(&ours, &item, &out, &options).await.unwrap();
         let length = std::fs::metadata(path("out").join("sparse")).unwrap().len();
         assert_eq!(length, LENGTH);
         for name in ["ours", "theirs", "out"] {
