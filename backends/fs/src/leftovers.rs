@@ -86,6 +86,10 @@ impl Leftovers {
                 continue;
             };
             let path = object_path(name, shelf.mode);
+            if name.object_type == ObjectType::File && has_other_links(shelf, &path)? {
+                sys::remove_file(shelf.fd(), &path)?;
+                continue;
+            }
             // What cannot be read, or is not what it says, is worth nothing.
             if verify(context, shelf, name).is_err() {
                 sys::remove_file(shelf.fd(), &path)?;
@@ -130,6 +134,14 @@ impl Drop for Leftovers {
             }
         }
     }
+}
+
+/// Returns whether a file goes by another name too.
+///
+/// Whoever was to remove that one may have died with the batch, and the other may be edited.
+fn has_other_links(shelf: &Shelf, path: &str) -> Result<bool> {
+    let stat = sys::stat(shelf.fd(), path)?;
+    Ok(stat.is_some_and(|stat| stat.st_nlink > 1))
 }
 
 /// Returns what is left to do to make the data of a claimed object durable.

@@ -15,13 +15,14 @@ use treeferry_core::store::{
 
 use crate::mode::FsMode;
 use crate::shelf::{Node, read_xattrs};
+use crate::staging::Pending;
 use crate::store_file::{self, check_storable, io};
 use crate::write::{Writer, checksum_of};
 
 /// Content shorter than this is not worth asking the filesystem to share its blocks.
 const SHARE_BYTES_MIN: u64 = 64 * 1024;
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
     /// Shares the blocks of `file`, where the filesystem can: `None` where it cannot.
     ///
     /// Shared first and verified then, on the clone: what is verified can change no more.
@@ -100,20 +101,13 @@ impl Writer<'_> {
         if !self.is_ours(file, &stat)? {
             return Ok(None);
         }
-        let (staging, dir) = (&self.context.staging, self.context.staging.shelf.fd());
-        let pending = staging.pending_name();
-        // Linked first: on another filesystem, or with too many links, nothing is read in vain.
-        if rustix::fs::linkat(file.dir(), file.name(), dir, &pending, AtFlags::empty()).is_err() {
-            return Ok(None);
-        }
         let clone = opened
             .try_clone()
             .map_err(|e| Error::io("cannot be read", e))?;
-        let there = crate::sys::stat(dir, &pending)?;
-        let pending = staging.adopt_pending(Some(pending), Some(opened));
-        if there.is_none_or(|there| there.st_ino != stat.st_ino) {
+        // Linked first: on another filesystem, or with too many links, nothing is read in vain.
+        let Some(pending) = self.link_pending(file, opened, &stat)? else {
             return Ok(None);
-        }
+        };
         let verified = self.read_verified(object, clone)?;
         let (checksum, length, unpacked) = verified.result()?;
         let name = ObjectName::file(checksum);
@@ -147,15 +141,21 @@ impl Writer<'_> {
         })
     }
 
-    /// Renames the caller's file into the repository, which it gave up: `None` where that cannot
-    /// be, and it is copied.
+    /// Makes the caller's file, which it gave up, the object itself: `None` where that cannot be,
+    /// and it is copied.
+    ///
+    /// A file that is being recorded is the only one there is until the batch has ended well. It
+    /// keeps its name, and all of it but its time: the object is another link to it, and the
+    /// caller removes the first one.
     fn take_over(&mut self, object: &Incoming, file: &LocalFile) -> Result<Option<Put>> {
         let opened = file.open()?;
         let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
+        let recorded = object.name().is_none();
         // With another link, changing owner and mode would change somebody else's file. What looks
         // as committed stays linked, as with the C implementation: the caller gave it up.
-        let shared = stat.st_nlink != 1 && !self.looks_as_committed(object, &stat, &opened)?;
-        if shared || !object_is_regular(object) {
+        let fits =
+            (!recorded && stat.st_nlink == 1) || self.looks_as_committed(object, &stat, &opened)?;
+        if !fits || !object_is_regular(object) {
             return Ok(None);
         }
         let clone = opened
@@ -168,9 +168,36 @@ impl Writer<'_> {
         if let Some(present) = self.present(&name, known, unpacked)? {
             return Ok(Some(present));
         }
+        let moved = match recorded {
+            true => self.link_pending(file, opened, &stat)?,
+            false => self.rename_pending(file, opened, &stat)?,
+        };
+        let Some(pending) = moved else {
+            return Ok(None);
+        };
+        if recorded {
+            store_file::zero_time(pending.file()?)?;
+            return self.finish(pending, name, unpacked, length).map(Some);
+        }
+        store_file::strip(pending.file()?)?;
+        match verified {
+            Verified::Content(reader) => self.finish_content(pending, &reader).map(Some),
+            Verified::Filez(_) => {
+                store_file::set_mode(pending.file()?, 0o644)?;
+                self.finish(pending, name, unpacked, length).map(Some)
+            }
+        }
+    }
+
+    /// Renames a file into the staging directory, if it is still the one that was opened.
+    fn rename_pending(
+        &self,
+        file: &LocalFile,
+        opened: File,
+        stat: &Stat,
+    ) -> Result<Option<Pending<'a>>> {
         let staging = &self.context.staging;
-        let pending = staging.pending_name();
-        let dir = staging.shelf.fd();
+        let (pending, dir) = (staging.pending_name(), staging.shelf.fd());
         if rustix::fs::renameat(file.dir(), file.name(), dir, &pending).is_err() {
             return Ok(None);
         }
@@ -181,15 +208,25 @@ impl Writer<'_> {
                 .map_err(|e| io("a file was replaced while it was being taken over", e))?;
             return Ok(None);
         }
-        let pending = staging.adopt_pending(Some(pending), Some(opened));
-        store_file::strip(pending.file()?)?;
-        match verified {
-            Verified::Content(reader) => self.finish_content(pending, &reader).map(Some),
-            Verified::Filez(_) => {
-                store_file::set_mode(pending.file()?, 0o644)?;
-                self.finish(pending, name, unpacked, length).map(Some)
-            }
+        Ok(Some(staging.adopt_pending(Some(pending), Some(opened))))
+    }
+
+    /// Links a file into the staging directory, if it is still the one that was opened.
+    fn link_pending(
+        &self,
+        file: &LocalFile,
+        opened: File,
+        stat: &Stat,
+    ) -> Result<Option<Pending<'a>>> {
+        let staging = &self.context.staging;
+        let (pending, dir) = (staging.pending_name(), staging.shelf.fd());
+        if rustix::fs::linkat(file.dir(), file.name(), dir, &pending, AtFlags::empty()).is_err() {
+            return Ok(None);
         }
+        let there = crate::sys::stat(dir, &pending)?;
+        let pending = staging.adopt_pending(Some(pending), Some(opened));
+        let same = there.is_some_and(|there| there.st_ino == stat.st_ino);
+        Ok(same.then_some(pending))
     }
 
     /// Returns whether a file looks just as its object does in this repository, but for its time.
@@ -203,7 +240,9 @@ impl Writer<'_> {
                 (stat.st_uid, stat.st_gid, bits) == (header.uid, header.gid, header.mode & 0o7777)
                     && read_xattrs(&Node::File(file))? == header.xattrs
             }
-            FsMode::BareUserOnly => bits == header.mode & 0o7777,
+            FsMode::BareUserOnly => {
+                bits == header.mode & 0o7777 && Node::File(file).list()?.is_empty()
+            }
             FsMode::BareUser | FsMode::Archive | FsMode::BareSplitXattrs => false,
         })
     }

@@ -52,20 +52,104 @@ fn object_path(repo: &Path, name: &ObjectName, layout: ContentLayout) -> std::pa
 }
 
 #[tokio::test]
-async fn a_file_given_up_becomes_the_object_itself() {
+async fn a_download_becomes_the_object_itself() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("repo");
     let repo = create(&path, FsMode::BareUser).await;
     let given = dir.path().join("given");
     std::fs::write(&given, noise(100_000)).unwrap();
-    let inode = std::fs::metadata(&given).unwrap().ino();
-    let put = put_one(&repo, recorded(&given, Takeover::Rename))
+    let other = create(&dir.path().join("other"), FsMode::BareUser).await;
+    let name = put_one(&other, recorded(&given, Takeover::Reflink))
         .await
-        .unwrap();
+        .unwrap()
+        .name;
+    let inode = std::fs::metadata(&given).unwrap().ino();
+    let body = Body::File {
+        header: header(),
+        content_bytes: 100_000,
+        content: Payload::Local(local(&given, Takeover::Rename)),
+    };
+    let put = put_one(&repo, Incoming::named(name, body)).await.unwrap();
     assert!(!given.exists());
     let object = std::fs::metadata(object_path(&path, &put.name, ContentLayout::Bare)).unwrap();
     assert_eq!(object.ino(), inode);
     assert_eq!((object.mode() & 0o7777, object.mtime()), (0o640, 0));
+}
+
+fn set_bits(path: &Path, bits: u32) {
+    let bits = std::os::unix::fs::PermissionsExt::from_mode(bits);
+    std::fs::set_permissions(path, bits).unwrap();
+}
+
+#[tokio::test]
+async fn a_recorded_file_that_looks_as_its_object_is_linked_and_keeps_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let repo = create(&path, FsMode::BareUserOnly).await;
+    let given = dir.path().join("given");
+    std::fs::write(&given, noise(100_000)).unwrap();
+    set_bits(&given, 0o640);
+    let put = put_one(&repo, recorded(&given, Takeover::Rename))
+        .await
+        .unwrap();
+    let object = std::fs::metadata(object_path(&path, &put.name, ContentLayout::Bare)).unwrap();
+    assert_eq!(object.ino(), std::fs::metadata(&given).unwrap().ino());
+    assert_eq!((object.mode() & 0o7777, object.mtime()), (0o640, 0));
+}
+
+#[tokio::test]
+async fn a_recorded_file_that_looks_other_than_its_object_is_copied_and_left_as_it_is() {
+    for mode in [FsMode::BareUser, FsMode::BareUserOnly] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("repo");
+        let repo = create(&path, mode).await;
+        let given = dir.path().join("given");
+        std::fs::write(&given, noise(100_000)).unwrap();
+        set_bits(&given, 0o600);
+        let before = std::fs::metadata(&given).unwrap();
+        let put = put_one(&repo, recorded(&given, Takeover::Rename))
+            .await
+            .unwrap();
+        let object = object_path(&path, &put.name, ContentLayout::Bare);
+        assert_ne!(std::fs::metadata(object).unwrap().ino(), before.ino());
+        let after = std::fs::metadata(&given).unwrap();
+        let seen = |stat: &std::fs::Metadata| (stat.ino(), stat.mode(), stat.mtime(), stat.nlink());
+        assert_eq!(seen(&after), seen(&before));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_fails_leaves_the_files_it_recorded_and_nobody_shares_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo");
+    let repo = create(&path, FsMode::BareUserOnly).await;
+    let given = dir.path().join("given");
+    std::fs::write(&given, noise(1000)).unwrap();
+    set_bits(&given, 0o640);
+    // One that is given up halfway, and one that cannot be published.
+    let batch = repo.begin(BatchOptions::default()).await.unwrap();
+    let object = recorded(&given, Takeover::Rename);
+    batch.put(vec![object]).await.remove(0).unwrap();
+    drop(batch);
+    assert_eq!(std::fs::read(&given).unwrap(), noise(1000));
+    let batch = repo.begin(BatchOptions::default()).await.unwrap();
+    let object = recorded(&given, Takeover::Rename);
+    let name = batch.put(vec![object]).await.remove(0).unwrap().name;
+    let objects = path.join("objects");
+    let fanout = objects.join(&name.checksum.to_string()[..2]);
+    std::fs::write(&fanout, b"not a directory").unwrap();
+    batch.commit().await.unwrap_err();
+    assert_eq!(std::fs::read(&given).unwrap(), noise(1000));
+    std::fs::remove_file(&fanout).unwrap();
+    // What the first left is not taken for an object's own file.
+    let batch = repo.begin(BatchOptions::default()).await.unwrap();
+    batch.stat(&[name]).await.unwrap();
+    let object = recorded(&given, Takeover::Reflink);
+    batch.put(vec![object]).await.remove(0).unwrap();
+    batch.commit().await.unwrap();
+    let object = std::fs::metadata(object_path(&path, &name, ContentLayout::Bare)).unwrap();
+    assert_ne!(object.ino(), std::fs::metadata(&given).unwrap().ino());
+    assert_eq!(std::fs::metadata(&given).unwrap().nlink(), 1);
 }
 
 #[tokio::test]

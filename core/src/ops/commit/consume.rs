@@ -48,7 +48,16 @@ impl Identity {
 
 impl Seen {
     pub(super) fn add(&mut self, stat: &Stat, sight: Sight) {
-        self.0.insert(Identity::of(stat), sight);
+        let seen = Identity::of(stat);
+        if seen.modified.is_some() {
+            // A store that makes the file itself an object takes away its time.
+            let stored = Identity {
+                modified: Some((0, 0)),
+                ..seen
+            };
+            self.0.insert(stored, sight);
+        }
+        self.0.insert(seen, sight);
     }
 
     /// Deletes all that was seen below `origin`, and `origin` itself if nothing else is left in
