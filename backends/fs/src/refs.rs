@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
-use treeferry_core::error::{Error, Result, Subject};
+use treeferry_core::error::{Error, ErrorKind, Result, Subject};
 use treeferry_core::format::{Branch, Checksum, CollectionId, RemoteName};
 use treeferry_core::store::{
-    RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue,
+    ExpectedRef, RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue,
 };
 
 use crate::repo::FsRepo;
@@ -106,9 +106,14 @@ impl FsRepo {
     fn update_blocking(&self, updates: &[RefUpdate]) -> Result<Vec<RefAnswer>> {
         let mut answers = Vec::with_capacity(updates.len());
         for update in updates {
-            let current = match self.read_ref_blocking(&update.name) {
+            let current = match self.read_ref_to_update(update) {
                 // A damaged ref can be overwritten by whoever does not care what it held.
-                Err(_) if update.expected == treeferry_core::store::ExpectedRef::Any => None,
+                Err(e)
+                    if update.expected == ExpectedRef::Any
+                        && e.kind() != ErrorKind::Unsupported =>
+                {
+                    None
+                }
                 current => current?,
             };
             answers.push(match update.expected.matches(current.as_ref()) {
@@ -133,6 +138,27 @@ impl FsRepo {
             .map_err(about)?;
         }
         Ok(answers)
+    }
+
+    /// Reads what an update is compared with: to delete one takes a ref of our own.
+    fn read_ref_to_update(&self, update: &RefUpdate) -> Result<Option<RefValue>> {
+        if update.new.is_some() {
+            return self.read_ref_blocking(&update.name);
+        }
+        let own = self.read_own_ref(&update.name)?;
+        let Some(parent) = self.parent().filter(|_| own.is_none()) else {
+            return Ok(own);
+        };
+        match parent.read_ref_blocking(&update.name)? {
+            None => Ok(None),
+            Some(_) => {
+                let problem = format!(
+                    "is a ref of the parent repository {}: delete it there",
+                    parent.path().display()
+                );
+                Err(Error::unsupported(problem).about(Subject::Ref(update.name.to_string())))
+            }
+        }
     }
 
     fn delete_ref(&self, name: &RefName) -> Result<()> {
