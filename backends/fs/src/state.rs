@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fs::Mode;
 use treeferry_core::error::{Error, Result};
-use treeferry_core::format::{Checksum, METADATA_BYTES_MAX};
+use treeferry_core::format::{Checksum, METADATA_BYTES_MAX, ObjectName};
 use treeferry_core::store::{ExtraName, Partial, RepoState, SignedSummary, Swap};
 
 use crate::config::{CONFIG_BYTES_MAX, Config};
@@ -106,6 +106,28 @@ impl FsRepo {
         sys::sync_dir(dir, ".", durable)
     }
 
+    /// Reads the mark of a commit where the commit is: here, or in a parent. Blocking.
+    fn read_partial_blocking(&self, commit: &Checksum) -> Result<Option<Partial>> {
+        let mark = sys::read_file(self.dir(), &partial_path(commit), METADATA_BYTES_MAX)?;
+        let mark = mark.map(|mark| match &mark[..] {
+            b"f" => Partial::Damaged,
+            _ => Partial::Fetching,
+        });
+        match self.parent() {
+            Some(parent)
+                if mark.is_none()
+                    && self
+                        .inner
+                        .shelf
+                        .stat(&ObjectName::commit(*commit))?
+                        .is_none() =>
+            {
+                parent.read_partial_blocking(commit)
+            }
+            _ => Ok(mark),
+        }
+    }
+
     fn write_partial_blocking(&self, commit: &Checksum, partial: Option<Partial>) -> Result<()> {
         let path = partial_path(commit);
         let mark: &[u8] = match partial {
@@ -168,15 +190,9 @@ impl RepoState for FsRepo {
     }
 
     async fn read_partial(&self, commit: &Checksum) -> Result<Option<Partial>> {
-        let path = partial_path(commit);
-        self.run(move |repo| {
-            let mark = sys::read_file(repo.dir(), &path, METADATA_BYTES_MAX)?;
-            Ok(mark.map(|mark| match &mark[..] {
-                b"f" => Partial::Damaged,
-                _ => Partial::Fetching,
-            }))
-        })
-        .await
+        let commit = *commit;
+        self.run(move |repo| repo.read_partial_blocking(&commit))
+            .await
     }
 
     async fn write_partial(&self, commit: &Checksum, partial: Option<Partial>) -> Result<()> {
