@@ -15,10 +15,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::Checksum;
-use treeferry_core::pool::Pool;
 use treeferry_core::store::{LocalFile, LockKind, Scratch, ScratchContent, ScratchFile, Takeover};
 use treeferry_core::transport::{RemotePath, Validator};
 
+use crate::free_space::Allowance;
 use crate::layout::SCRATCH_DIR;
 use crate::leftovers::has_expired;
 use crate::lock::try_lock;
@@ -114,6 +114,11 @@ fn claim(dir: BorrowedFd<'_>, name: &str, file: &File) -> Result<bool> {
     if !locked {
         return Ok(false);
     }
+    is_called(dir, name, file)
+}
+
+/// Returns whether it is this file that goes by `name`.
+fn is_called(dir: BorrowedFd<'_>, name: &str, file: &File) -> Result<bool> {
     let ours = rustix::fs::fstat(file).map_err(failed(name, "cannot be looked at"))?;
     let there = sys::stat(dir, name)?;
     Ok(there.is_some_and(|there| there.st_ino == ours.st_ino))
@@ -191,7 +196,7 @@ fn take(repo: &FsRepo, origin: &str, path: &str) -> Result<Option<Entry>> {
     };
     let stat = rustix::fs::fstat(&file).map_err(failed(&part, "cannot be looked at"))?;
     Ok(Some(Entry {
-        pool: repo.pool().clone(),
+        repo: repo.clone(),
         dir,
         key,
         file: Arc::new(file),
@@ -200,7 +205,13 @@ fn take(repo: &FsRepo, origin: &str, path: &str) -> Result<Option<Entry>> {
     }))
 }
 
+/// Checks that `bytes` more leave the room free that is to stay free.
+fn check_room(repo: &FsRepo, bytes: u64) -> Result<()> {
+    Allowance::new(repo.dir(), repo.inner.config.min_free)?.take(bytes)
+}
+
 fn create(repo: &FsRepo, info: Info) -> Result<Entry> {
+    check_room(repo, info.total_bytes.unwrap_or(0))?;
     sys::make_dirs(repo.inner.tmp.as_fd(), SCRATCH_DIR, Durable::No)?;
     let dir = open_scratch(repo)?;
     let dir = dir.ok_or_else(|| Error::missing("tmp/treeferry-scratch is gone"))?;
@@ -227,7 +238,7 @@ fn create(repo: &FsRepo, info: Info) -> Result<Entry> {
         None => drop(sys::remove_file(dir.as_fd(), &name)?),
     }
     Ok(Entry {
-        pool: repo.pool().clone(),
+        repo: repo.clone(),
         dir,
         key,
         file: Arc::new(file),
@@ -275,7 +286,7 @@ pub(crate) fn expire(repo: &FsRepo) -> Result<()> {
 /// One download. The open file holds its lock.
 #[derive(Debug)]
 struct Entry {
-    pool: Pool,
+    repo: FsRepo,
     dir: Arc<OwnedFd>,
     key: String,
     file: Arc<File>,
@@ -299,12 +310,13 @@ impl ScratchFile for Entry {
 
     async fn append(&mut self, bytes: Bytes) -> Result<()> {
         let (file, length) = (Arc::clone(&self.file), bytes.len() as u64);
-        let write = move || {
+        let write = move |repo: &FsRepo| {
+            check_room(repo, length)?;
             (&*file)
                 .write_all(&bytes)
                 .map_err(|e| Error::io("an interrupted download cannot be written", e))
         };
-        self.pool.run(write).await?;
+        self.repo.run(write).await?;
         self.received_bytes += length;
         Ok(())
     }
@@ -317,11 +329,16 @@ impl ScratchFile for Entry {
     }
 
     async fn discard(self: Box<Self>) -> Result<()> {
-        let pool = self.pool.clone();
-        pool.run(move || {
-            sys::remove_file(&self.dir, &format!("{}{INFO}", self.key))?;
-            // After the store took it over, or not: what is called so is ours.
-            sys::remove_file(&self.dir, &format!("{}{PART}", self.key)).map(|_| ())
+        let repo = self.repo.clone();
+        repo.run(move |_| {
+            let (dir, part) = (self.dir.as_fd(), format!("{}{PART}", self.key));
+            // After the store took the file over, somebody else may have begun anew by its name.
+            // What is still called so is locked by us, and nobody replaces it.
+            if sys::stat(dir, &part)?.is_some() && !is_called(dir, &part, &self.file)? {
+                return Ok(());
+            }
+            sys::remove_file(dir, &format!("{}{INFO}", self.key))?;
+            sys::remove_file(dir, &part).map(|_| ())
         })
         .await
     }

@@ -170,9 +170,16 @@ impl<'a> Writer<'a> {
         }
         let moved = match recorded {
             true => self.link_pending(file, opened, &stat)?,
-            false => self.rename_pending(file, opened, &stat)?,
+            false => {
+                // Downloaded since the room was looked at, most likely.
+                self.context.allowance.take(length)?;
+                self.rename_pending(file, opened, &stat)?
+            }
         };
         let Some(pending) = moved else {
+            if !recorded {
+                self.context.allowance.give_back(length);
+            }
             return Ok(None);
         };
         if recorded {

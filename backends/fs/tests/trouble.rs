@@ -10,10 +10,10 @@ use bytes::Bytes;
 use common::*;
 use treeferry_backend_fs::{CreateOptions, FsMode, FsRepo, OpenOptions};
 use treeferry_core::error::ErrorKind;
-use treeferry_core::format::{FileHeader, ObjectName, ObjectType, Xattrs};
+use treeferry_core::format::{ContentLayout, FileHeader, ObjectName, ObjectType, Xattrs};
 use treeferry_core::store::{
-    BatchOptions, ExpectedRef, Incoming, LockKind, ObjectSource, ObjectStore, Payload, RefAnswer,
-    RefName, RefSpace, RefStore, RefUpdate, RefValue,
+    BatchOptions, ExpectedRef, Incoming, LockKind, ObjectSource, ObjectStore, Partial, Payload,
+    RefAnswer, RefName, RefSpace, RefStore, RefUpdate, RefValue, RepoState,
 };
 
 fn header() -> FileHeader {
@@ -135,6 +135,106 @@ async fn a_length_beyond_all_disks_is_an_error_that_says_so() {
     assert!(all_objects(&repo).await.is_empty());
 }
 
+fn no_space(error: &treeferry_core::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NoSpace { .. })
+}
+
+#[tokio::test]
+#[cfg_attr(not(is_root), ignore = "needs root to mount")]
+async fn what_is_to_stay_free_is_not_downloaded_either() {
+    let mounted = Mounted::new("size=16m");
+    let path = mounted.0.path().join("repo");
+    create(&path, FsMode::BareUser).await;
+    write_config(&path, "min-free-space-size=12MB\n");
+    let repo = open(&path).await;
+    let scratch = repo.scratch().unwrap();
+    let file = "objects/x".parse().unwrap();
+    for announced in [8 << 20, u64::MAX] {
+        let refused = scratch.create("origin", &file, None, Some(announced)).await;
+        assert!(no_space(&refused.unwrap_err()));
+    }
+    let mut entry = scratch.create("origin", &file, None, None).await.unwrap();
+    let chunk = Bytes::from(noise(2 << 20));
+    entry.append(chunk.clone()).await.unwrap();
+    assert!(no_space(&entry.append(chunk).await.unwrap_err()));
+    assert_eq!(entry.received_bytes(), 2 << 20);
+}
+
+#[tokio::test]
+async fn a_download_that_was_taken_over_takes_nothing_with_it_but_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = create(dir.path(), FsMode::BareUser).await;
+    let scratch = repo.scratch().unwrap();
+    let place = dir.path().join("tmp/treeferry-scratch");
+    let count = || std::fs::read_dir(&place).unwrap().count();
+    let file = "objects/x".parse().unwrap();
+    let first = scratch.create("origin", &file, None, None).await.unwrap();
+    let part = std::fs::read_dir(&place).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        (path.extension()? == "part").then_some(path)
+    });
+    std::fs::rename(part.unwrap(), dir.path().join("taken")).unwrap();
+    let mut second = scratch.create("origin", &file, None, None).await.unwrap();
+    second
+        .append(Bytes::from_static(b"begun anew"))
+        .await
+        .unwrap();
+    first.discard().await.unwrap();
+    drop(second);
+    let taken = scratch.take("origin", &file).await.unwrap().unwrap();
+    assert_eq!(taken.received_bytes(), 10);
+    assert_eq!(count(), 2);
+    taken.discard().await.unwrap();
+    assert_eq!(count(), 0);
+}
+
+/// Makes a repository with a parent, and opens both.
+async fn with_parent(dir: &Path) -> (FsRepo, FsRepo) {
+    let (parent, child) = (dir.join("parent"), dir.join("child"));
+    let opened = create(&parent, FsMode::BareUser).await;
+    create(&child, FsMode::BareUser).await;
+    write_config(&child, &format!("parent={}\n", parent.display()));
+    (opened, open(&child).await)
+}
+
+#[tokio::test]
+async fn a_ref_of_the_parent_is_not_said_to_be_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parent, child) = with_parent(dir.path()).await;
+    let commit = |text: &[u8]| RefValue::Commit(treeferry_core::format::Checksum::of(text));
+    let theirs = set("x", Some(commit(b"theirs")));
+    parent.update_refs(&[theirs]).await.unwrap();
+    let error = child.update_refs(&[set("x", None)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("'x'"), "{error}");
+    assert!(error.to_string().contains("parent"), "{error}");
+    // Its own ref of that name can be deleted, and then the other shows again.
+    let ours = set("x", Some(commit(b"ours")));
+    child.update_refs(&[ours]).await.unwrap();
+    let mut delete = set("x", None);
+    delete.expected = ExpectedRef::Value(commit(b"ours"));
+    let answers = child.update_refs(&[delete]).await.unwrap();
+    assert_eq!(answers, [RefAnswer::Committed]);
+    let found = child.read_ref(&local("x")).await.unwrap();
+    assert_eq!(found, Some(commit(b"theirs")));
+}
+
+#[tokio::test]
+async fn a_commit_that_is_partial_in_the_parent_is_partial_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let (parent, child) = with_parent(dir.path()).await;
+    let commit = treeferry_core::format::Checksum::of(b"commit");
+    let mark = Some(Partial::Fetching);
+    parent.write_partial(&commit, mark).await.unwrap();
+    assert_eq!(child.read_partial(&commit).await.unwrap(), mark);
+    // A commit of its own is what it is here.
+    let own = ObjectName::commit(commit).loose_path(ContentLayout::Bare);
+    let own = dir.path().join("child/objects").join(own);
+    std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+    std::fs::write(own, b"commit").unwrap();
+    assert_eq!(child.read_partial(&commit).await.unwrap(), None);
+}
+
 #[tokio::test]
 #[cfg_attr(not(is_root), ignore = "needs root to mount")]
 async fn a_read_only_repository_can_be_read_and_says_why_it_cannot_be_written() {
@@ -154,7 +254,6 @@ async fn a_read_only_repository_can_be_read_and_says_why_it_cannot_be_written() 
     assert!(repo.fetch(&put.name).await.unwrap().is_some());
     assert_eq!(all_objects(&repo).await, [put.name]);
     assert!(repo.list_refs(&RefSpace::All).await.unwrap().is_empty());
-    use treeferry_core::store::RepoState;
     assert_eq!(repo.read_summary().await.unwrap(), None);
     for error in [
         repo.begin(BatchOptions::default()).await.unwrap_err(),
