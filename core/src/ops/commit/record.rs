@@ -52,6 +52,8 @@ pub(super) struct Recorder<'a> {
     next_ticket: u64,
     dirmetas: HashSet<Checksum>,
     metadata: Vec<Incoming>,
+    /// Objects that hard links led to, and that the batch has yet to hear of.
+    relied_on: Vec<ObjectName>,
 }
 
 /// A directory that is being recorded.
@@ -111,6 +113,7 @@ impl<'a> Recorder<'a> {
             next_ticket: 0,
             dirmetas: HashSet::new(),
             metadata: Vec::new(),
+            relied_on: Vec::new(),
         }
     }
 
@@ -191,7 +194,7 @@ impl<'a> Recorder<'a> {
                 Found::Listed(ticket) => self.finished(walk, ticket).await?,
             }
         }
-        Ok(())
+        self.rely().await
     }
 
     async fn found_dir(
@@ -245,6 +248,7 @@ impl<'a> Recorder<'a> {
         let (header, source) = match content {
             FoundContent::Object(checksum) => {
                 self.stats.content_cache_hits += 1;
+                self.relied_on.push(ObjectName::file(checksum));
                 self.tree.set_file(open.node, name, checksum);
                 return Ok(());
             }
@@ -304,6 +308,22 @@ impl<'a> Recorder<'a> {
         }
         if self.metadata.len() >= GROUP_OBJECTS {
             self.flush_metadata().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the batch which objects of the store the tree needs: they become durable with it.
+    async fn rely(&mut self) -> Result<()> {
+        let names = std::mem::take(&mut self.relied_on);
+        if names.is_empty() {
+            return Ok(());
+        }
+        let present = self.batch.stat(&names).await?;
+        for (name, present) in names.into_iter().zip(present) {
+            if present.is_none() {
+                let problem = "was deleted while a hard link to it was being recorded";
+                return Err(Error::missing(problem).about(name));
+            }
         }
         Ok(())
     }

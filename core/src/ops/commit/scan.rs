@@ -16,7 +16,7 @@ use super::rules::{DIRECTORY, FILE_TYPE, Owned, REGULAR, Rules, SYMLINK};
 use super::xattrs::read_xattrs;
 use crate::error::{Error, Result};
 use crate::format::{Checksum, DirMeta, FileHeader, TREE_DEPTH_MAX, Xattrs, check_file_name};
-use crate::store::{LocalFile, LocalObject, LocalObjects, Takeover};
+use crate::store::{LinkView, LocalContent, LocalFile, LocalObject, LocalObjects, Takeover};
 
 /// How many entries a step looks at.
 const STEP_ENTRIES: usize = 512;
@@ -317,7 +317,7 @@ impl Scanner {
             return Err(self.invalid(problem, path));
         }
         self.saw(stat, Sight::File);
-        let header = match self.known(path, stat)? {
+        let header = match self.known(listing, name, path, stat)? {
             Some(Known::Object(checksum)) => return Ok(Some(FoundContent::Object(checksum))),
             Some(Known::Skipped) => return Ok(None),
             Some(Known::Changed(header)) => header,
@@ -345,20 +345,32 @@ impl Scanner {
     }
 
     /// Looks whether a file is a hard link to an object, and what the rules make of it then.
-    fn known(&mut self, path: &str, stat: &Stat) -> Result<Option<Known>> {
+    fn known(
+        &mut self,
+        listing: &Listing,
+        name: &CStr,
+        path: &str,
+        stat: &Stat,
+    ) -> Result<Option<Known>> {
         let Some((objects, trust)) = &self.plan.links else {
             return Ok(None);
         };
         let Some(checksum) = objects.object_of_inode(stat.st_dev, stat.st_ino)? else {
             return Ok(None);
         };
+        // What knows the inodes is filled once: the object may be gone since, and its inode used
+        // for another file.
+        let Some(object) = objects.open_file(&checksum)? else {
+            return Ok(None);
+        };
+        if !self.is_link_to(&object, objects.link_view(), listing, name, stat) {
+            return Ok(None);
+        }
         if *trust == HardLinks::Trust || self.rules.change_nothing() {
             return Ok(Some(Known::Object(checksum)));
         }
         // What the repository knows of the file counts, not what a checkout shows of it.
-        let Some(LocalObject { header, .. }) = objects.open_file(&checksum)? else {
-            return Ok(None);
-        };
+        let header = object.header;
         let owned = Owned {
             uid: header.uid,
             gid: header.gid,
@@ -378,6 +390,36 @@ impl Scanner {
             true => Known::Object(checksum),
             false => Known::Changed(changed),
         }))
+    }
+
+    /// Returns whether a file is the very file of an object, or a symbolic link that looks like it:
+    /// whatever cannot be told is not.
+    fn is_link_to(
+        &self,
+        object: &LocalObject,
+        view: LinkView,
+        listing: &Listing,
+        name: &CStr,
+        stat: &Stat,
+    ) -> bool {
+        let header = &object.header;
+        match &object.content {
+            LocalContent::Plain(file) | LocalContent::Filez(file) => {
+                let there = rustix::fs::statat(file.dir(), file.name(), AtFlags::SYMLINK_NOFOLLOW);
+                there.is_ok_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino))
+            }
+            LocalContent::None if stat.st_mode & FILE_TYPE == SYMLINK => {
+                let target = rustix::fs::readlinkat(&*listing.fd, name, Vec::new());
+                let same_target = target
+                    .is_ok_and(|target| target.as_bytes() == header.symlink_target.as_bytes());
+                let same_header = view == LinkView::UserOnly
+                    || (stat.st_uid, stat.st_gid) == (header.uid, header.gid)
+                        && read_xattrs(&listing.fd, name)
+                            .is_ok_and(|xattrs| xattrs == header.xattrs);
+                same_target && same_header
+            }
+            LocalContent::None => false,
+        }
     }
 
     fn saw(&mut self, stat: &Stat, sight: Sight) {
