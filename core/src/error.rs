@@ -98,10 +98,11 @@ impl From<&Branch> for Subject {
 }
 
 /// An error: its kind, what it is about, what is wrong, and the cause.
-#[derive(Debug)]
+///
+/// Printed for debugging it reads like the message with its causes: that is what a `main` which
+/// returns it shows to a user.
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
     subject: Option<Subject>,
@@ -207,6 +208,18 @@ impl fmt::Display for Error {
             write!(f, "{subject}: ")?;
         }
         f.write_str(&self.0.problem)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        let mut source = self.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        write!(f, " [{}]", self.code())
     }
 }
 
