@@ -8,6 +8,18 @@ use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
 use crate::usage::nearest;
 
+/// Verbs of OSTree, and `push`, that this version does not have.
+const ABSENT: [&str; 8] = [
+    "admin",
+    "create-usb",
+    "export",
+    "find-remotes",
+    "gpg-sign",
+    "push",
+    "sign",
+    "static-delta",
+];
+
 /// Becomes the program `NAME-VERB`, if there is one.
 pub(crate) fn run(args: &[OsString], session: &Session, verbs: &[String]) -> Result<()> {
     let (verb, rest) = args
@@ -29,6 +41,9 @@ pub(crate) fn run(args: &[OsString], session: &Session, verbs: &[String]) -> Res
 }
 
 fn unknown(verb: &str, name: Name, verbs: &[String]) -> Failure {
+    if ABSENT.contains(&verb) {
+        return Failure::new(format!("'{verb}' is not there yet in this version"));
+    }
     let message = format!("Unknown command '{verb}'");
     match nearest(verb, verbs) {
         Some(meant) if name == Name::Treeferry => {

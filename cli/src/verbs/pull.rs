@@ -269,8 +269,8 @@ fn refuse_unverifiable(remote: &RemoteConfig) -> Result<()> {
     {
         None => Ok(()),
         Some((key, _)) => Err(Failure::new(format!(
-            "Remote \"{}\": {key} is on, and this version cannot verify signatures; set it to \
-             false in the remote's configuration to pull without verification",
+            "Remote \"{0}\": {key} is on, and this version cannot verify signatures; to pull \
+             without verification: config set --group='remote \"{0}\"' {key} false",
             remote.name
         ))),
     }
