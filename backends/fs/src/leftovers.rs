@@ -20,7 +20,7 @@ use crate::mode::FsMode;
 use crate::repo::FsRepo;
 use crate::shelf::Shelf;
 use crate::source::fetch_from;
-use crate::staging::{Staged, SyncState, lock_name, lock_staging};
+use crate::staging::{LOCK_SUFFIX, Staged, SyncState, lock_name, lock_staging};
 use crate::sys;
 use crate::write::{WriteContext, Writer};
 
@@ -46,8 +46,13 @@ impl Leftovers {
             tmp: Some(Arc::clone(tmp)),
             abandoned: Vec::new(),
         };
+        expire_temporaries(repo)?;
         for name in sys::names_in(tmp.as_fd(), ".")? {
-            if !name.starts_with(STAGING_PREFIX) || name.ends_with("-lock") {
+            if !name.starts_with(STAGING_PREFIX) {
+                continue;
+            }
+            if let Some(staging) = name.strip_suffix(LOCK_SUFFIX) {
+                expire_lock(repo, staging)?;
                 continue;
             }
             let Some(stat) = sys::stat(tmp.as_fd(), &name)? else {
@@ -134,6 +139,38 @@ impl Drop for Leftovers {
             }
         }
     }
+}
+
+/// Removes the lock of a staging directory that is gone. Its owner died in between.
+fn expire_lock(repo: &FsRepo, staging: &str) -> Result<()> {
+    let (tmp, name) = (repo.inner.tmp.as_fd(), lock_name(staging));
+    let expired = sys::stat(tmp, &name)?.is_some_and(|stat| has_expired(repo, stat.st_mtime));
+    if !expired || sys::stat(tmp, staging)?.is_some() {
+        return Ok(());
+    }
+    let held = lock_staging(tmp, staging)?;
+    if held.is_some() {
+        sys::remove_file(tmp, &name)?;
+    }
+    Ok(())
+}
+
+/// Removes what was to replace a ref, or another small file, when its writer died.
+fn expire_temporaries(repo: &FsRepo) -> Result<()> {
+    let mut dirs = vec!["state".to_owned(), "refs".to_owned(), ".".to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for (name, file_type) in sys::entries_in(repo.dir(), &dir)? {
+            let path = format!("{dir}/{name}");
+            if file_type.is_dir() && dir.starts_with("refs") {
+                dirs.push(path);
+            } else if sys::is_temporary(&name)
+                && sys::stat(repo.dir(), &path)?.is_some_and(|s| has_expired(repo, s.st_mtime))
+            {
+                sys::remove_file(repo.dir(), &path)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns whether a file goes by another name too.

@@ -182,7 +182,7 @@ impl FsRepo {
         let path = name.path();
         self.make_room(&path)?;
         let (parent, _) = path.rsplit_once('/').unwrap_or((".", &path));
-        let pending = format!("{parent}/.treeferry-{}", sys::random_suffix());
+        let pending = format!("{parent}/{}", sys::temporary_name());
         rustix::fs::symlinkat(link.as_str(), self.dir(), &pending)
             .map_err(failed(&path, "cannot be written"))?;
         if let Err(e) = rustix::fs::renameat(self.dir(), &pending, self.dir(), &path) {

@@ -280,8 +280,11 @@ pub(crate) fn lock_staging(tmp: BorrowedFd<'_>, name: &str) -> Result<Option<Fil
     Ok(same.then_some(file))
 }
 
+/// What the name of a staging directory's lock file ends in.
+pub(crate) const LOCK_SUFFIX: &str = "-lock";
+
 pub(crate) fn lock_name(staging: &str) -> String {
-    format!("{staging}-lock")
+    format!("{staging}{LOCK_SUFFIX}")
 }
 
 /// Makes the directory of objects that begin with `first`; returns whether it was missing.

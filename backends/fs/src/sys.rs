@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use treeferry_core::error::{Error, Result};
 
@@ -131,7 +131,7 @@ pub(crate) fn prepare_file<'a>(
 ) -> Result<PendingFile<'a>> {
     // Names of refs and state files do not begin with a dot: nobody lists these as such.
     let (parent, _) = path.rsplit_once('/').unwrap_or((".", path));
-    let pending = format!("{parent}/.treeferry-{}", random_suffix());
+    let pending = format!("{parent}/{}", temporary_name());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, &pending, flags, Mode::from_raw_mode(0o600))
         .map_err(failed(path, "cannot be written"))?;
@@ -189,22 +189,28 @@ pub(crate) fn make_dirs(dir: BorrowedFd<'_>, path: &str, durable: Durable) -> Re
 
 /// Lists the names in a directory, without `.` and `..`. Empty when it is not there.
 pub(crate) fn names_in(dir: BorrowedFd<'_>, path: &str) -> Result<Vec<String>> {
+    let entries = entries_in(dir, path)?;
+    Ok(entries.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Lists a directory as [`names_in`] does, with what each is, if the filesystem tells.
+pub(crate) fn entries_in(dir: BorrowedFd<'_>, path: &str) -> Result<Vec<(String, FileType)>> {
     let fd = match open_dir(dir, path) {
         Ok(fd) => fd,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
         Err(e) => return Err(failed(path, "cannot be listed")(e)),
     };
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     let mut entries = rustix::fs::Dir::new(fd).map_err(failed(path, "cannot be listed"))?;
     while let Some(entry) = entries.read() {
         let entry = entry.map_err(failed(path, "cannot be listed"))?;
         // What is not UTF-8 is not ours.
         match entry.file_name().to_str() {
             Ok("." | "..") | Err(_) => {}
-            Ok(name) => names.push(name.to_owned()),
+            Ok(name) => found.push((name.to_owned(), entry.file_type())),
         }
     }
-    Ok(names)
+    Ok(found)
 }
 
 /// Removes a directory with all it holds, two levels deep at most as staging directories are.
@@ -230,6 +236,19 @@ pub(crate) fn remove_tree(dir: BorrowedFd<'_>, path: &str) -> Result<()> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(failed(path, "cannot be removed")(e)),
     }
+}
+
+const TEMPORARY_PREFIX: &str = ".treeferry-";
+
+/// Returns a name for what is to get another in a moment.
+pub(crate) fn temporary_name() -> String {
+    format!("{TEMPORARY_PREFIX}{}", random_suffix())
+}
+
+/// Returns whether [`temporary_name`] made a name.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    let suffix = name.strip_prefix(TEMPORARY_PREFIX);
+    suffix.is_some_and(|s| s.len() == 6 && s.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// Returns six letters and digits that nobody else is likely to choose.

@@ -14,7 +14,7 @@ use treeferry_core::error::ErrorKind;
 use treeferry_core::format::{DirMeta, FileHeader, ObjectName, ObjectType, Xattrs};
 use treeferry_core::store::{
     BatchOptions, Durability, Incoming, Leftovers, LockKind, ObjectSource, ObjectStore, Payload,
-    Stored,
+    RefStore, Stored,
 };
 
 fn prune(repo: &Path) -> Child {
@@ -285,6 +285,49 @@ async fn leftovers_expire() {
 }
 
 #[tokio::test]
+async fn files_of_writers_that_died_long_ago_are_removed_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = create(dir.path(), FsMode::Archive).await;
+    // Makes the lock of refs and state, which looks like one of these but stays.
+    repo.update_refs(&[]).await.unwrap();
+    let dead = [
+        ".treeferry-aZ09xy",
+        "state/.treeferry-000000",
+        "refs/heads/deep/.treeferry-ABCDEF",
+        "tmp/staging-boot-abcdef-lock",
+    ];
+    let stay = [
+        ".treeferry-lock",
+        "refs/heads/deep/name",
+        "refs/heads/.treeferry-notours",
+    ];
+    for below in ["state", "refs/heads/deep"] {
+        std::fs::create_dir_all(dir.path().join(below)).unwrap();
+    }
+    for name in dead.iter().chain(&stay) {
+        std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(dir.path().join(name))
+            .unwrap();
+    }
+    drop(repo.begin(BatchOptions::default()).await.unwrap());
+    assert!(dead.iter().all(|name| dir.path().join(name).exists()));
+    let options = OpenOptions {
+        clock: || std::time::SystemTime::now() + Duration::from_secs(2 * 86_400),
+        ..OpenOptions::default()
+    };
+    let later = FsRepo::open(dir.path(), options).await.unwrap();
+    drop(later.begin(BatchOptions::default()).await.unwrap());
+    for name in dead {
+        assert!(!dir.path().join(name).exists(), "{name}");
+    }
+    for name in stay {
+        assert!(dir.path().join(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_staging_of_a_living_writer_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let repo = create(dir.path(), FsMode::Archive).await;
@@ -320,12 +363,9 @@ async fn a_torn_object_is_replaced() {
 async fn metadata_that_is_damaged_heals_when_it_is_put_again() {
     let flip = |bytes: &mut Vec<u8>| bytes[0] ^= 1;
     let lengthen = |bytes: &mut Vec<u8>| bytes.push(0);
-    let damages: [(FsMode, &dyn Fn(&mut Vec<u8>)); 3] = [
-        (FsMode::BareUser, &flip),
-        (FsMode::Archive, &flip),
-        (FsMode::Archive, &lengthen),
-    ];
-    for (mode, damage) in damages {
+    let damages = [flip as fn(&mut Vec<u8>), lengthen];
+    let modes = [FsMode::BareUser, FsMode::Archive];
+    for (mode, damage) in modes.into_iter().flat_map(|m| damages.map(|d| (m, d))) {
         let dir = tempfile::tempdir().unwrap();
         let repo = create(dir.path(), mode).await;
         let put = async || {
