@@ -18,7 +18,7 @@ pub(super) async fn repair(
 ) -> Result<()> {
     match options.repair {
         FsckRepair::ReportOnly => {}
-        FsckRepair::MarkPartial => mark(repo, &commits_without(report, is_missing), report).await?,
+        FsckRepair::MarkPartial => mark_missing(repo, report).await?,
         FsckRepair::DeleteDamaged => delete(repo, report).await?,
     }
     if options.tombstones == FsckTombstones::Add && !orphans.is_empty() {
@@ -34,6 +34,32 @@ pub(super) async fn repair(
     Ok(())
 }
 
+/// Marks the commits that miss objects.
+async fn mark_missing(repo: &Repo, report: &mut FsckReport) -> Result<()> {
+    // Nobody is kept waiting, nor waited for, where there is nothing to do.
+    if commits_without(report, |_, problem| is_missing(problem)).is_empty() {
+        return Ok(());
+    }
+    let lock = repo.objects().lock(LockKind::Exclusive).await?;
+    let missing = still_missing(repo, report).await?;
+    let is_lost = |object: ObjectName, _: &Problem| missing.contains(&object);
+    mark(repo, &commits_without(report, is_lost), report).await?;
+    drop(lock);
+    Ok(())
+}
+
+/// Returns what is missing even now: a writer may have brought it since the check.
+async fn still_missing(repo: &Repo, report: &FsckReport) -> Result<BTreeSet<ObjectName>> {
+    let findings = report.findings.iter();
+    let missing = findings.filter(|finding| is_missing(&finding.problem));
+    let missing: BTreeSet<_> = missing.filter_map(|finding| finding.object).collect();
+    let missing: Vec<_> = missing.into_iter().collect();
+    let found = repo.objects().stat(&missing).await?;
+    let missing = missing.into_iter().zip(found);
+    let missing = missing.filter_map(|(name, found)| found.is_none().then_some(name));
+    Ok(missing.collect())
+}
+
 /// Deletes damaged objects: marks first, and durably, so that no commit looks whole and is not.
 async fn delete(repo: &Repo, report: &mut FsckReport) -> Result<()> {
     let lock = repo.objects().lock(LockKind::Exclusive).await?;
@@ -47,9 +73,9 @@ async fn delete(repo: &Repo, report: &mut FsckReport) -> Result<()> {
             damaged.insert(object);
         }
     }
-    let is_lost = |object: ObjectName, problem: &Problem| {
-        is_missing(object, problem) || damaged.contains(&object)
-    };
+    let missing = still_missing(repo, report).await?;
+    let is_lost =
+        |object: ObjectName, _: &Problem| missing.contains(&object) || damaged.contains(&object);
     mark(repo, &commits_without(report, is_lost), report).await?;
     let damaged: Vec<_> = damaged.into_iter().collect();
     let freed = repo.objects().delete(&lock, &damaged).await?;
@@ -59,7 +85,7 @@ async fn delete(repo: &Repo, report: &mut FsckReport) -> Result<()> {
     Ok(())
 }
 
-fn is_missing(_: ObjectName, problem: &Problem) -> bool {
+fn is_missing(problem: &Problem) -> bool {
     matches!(problem, Problem::Missing)
 }
 
