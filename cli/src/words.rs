@@ -8,7 +8,7 @@ use treeferry_core::{Error, ErrorKind, Subject};
 /// Returns an error of the library in OSTree's words, where it has words of its own for it.
 pub(crate) fn of(error: &Error) -> Option<String> {
     let Some(Subject::Object(name)) = error.subject() else {
-        return cause(error).and_then(of);
+        return unreadable_name(error).or_else(|| cause(error).and_then(of));
     };
     match error.kind() {
         ErrorKind::Missing if name.object_type == ObjectType::File => {
@@ -19,6 +19,20 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         ErrorKind::Corrupt => Some(format!("{name}: {}", damage(name, error))),
         _ => None,
     }
+}
+
+/// Returns OSTree's words for a file name that cannot be recorded.
+fn unreadable_name(error: &Error) -> Option<String> {
+    let problem = error.to_string();
+    let (_, name) = problem.split_once("the name of an entry is not UTF-8: ")?;
+    Some(format!("Invalid UTF-8 in filename {name}"))
+}
+
+/// Returns whether a download ended before all of it was there.
+pub(crate) fn is_incomplete(error: &Error) -> bool {
+    let broke = matches!(error.kind(), ErrorKind::Unavailable { .. })
+        && error.to_string().contains("the connection broke after ");
+    broke || cause(error).is_some_and(is_incomplete)
 }
 
 fn cause(error: &Error) -> Option<&Error> {
@@ -65,6 +79,17 @@ mod tests {
         let error = Error::wrong_checksum(ObjectName::commit(name), other);
         let text = format!("Corrupted commit object; checksum expected='{name}' actual='{other}'");
         assert_eq!(damage(&ObjectName::commit(name), &error), text);
+    }
+
+    #[test]
+    fn a_name_that_is_not_text_and_half_a_download_have_words() {
+        let error = Error::invalid("the name of an entry is not UTF-8: a?").context("committing");
+        assert_eq!(of(&error).as_deref(), Some("Invalid UTF-8 in filename a?"));
+        let broke = ErrorKind::Unavailable { retry_after: None };
+        let error = Error::new(broke, "the connection broke after 87 bytes");
+        assert!(is_incomplete(&error.context("gave up after 6 tries")));
+        let error = Error::new(broke, "cannot be connected to");
+        assert!(!is_incomplete(&error));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod pull_local;
+mod pull_text;
 pub(crate) mod refs;
 pub(crate) mod remote;
 pub(crate) mod reset;

@@ -13,7 +13,7 @@ use treeferry_core::repo::{RemoteConfig, Repo, Required};
 use treeferry_core::store::Durability;
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
-use super::size_text::size_text;
+use super::pull_text::totals;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::session::{Name, Session, open_fs, remote_config, repo_of, resolve};
@@ -173,16 +173,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if session.quiet {
         return Ok(());
     }
-    let replicated = &report.replicated;
-    let line = format!(
-        "{} metadata, {} content objects fetched; {} transferred in {} seconds; {} content written",
-        replicated.metadata_fetched,
-        replicated.content_fetched,
-        transferred_text(replicated.transferred_bytes),
-        started.elapsed().as_secs(),
-        size_text(replicated.written.content_bytes_written),
-    );
-    output::line(line)?;
+    output::line(totals(&report.replicated, started.elapsed(), session.name))?;
     print_refs(session, &report)
 }
 
@@ -200,13 +191,6 @@ pub(super) fn print_refs(session: &Session, report: &PullReport) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn transferred_text(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        _ => format!("{} KiB", bytes / 1024),
-    }
 }
 
 fn remote_and_branches(args: &Args) -> Result<(String, Vec<String>)> {

@@ -306,7 +306,8 @@ impl<'e> Run<'e> {
                 .options
                 .progress
                 .update(|s| s.metadata.total += 1);
-            self.on_fetched_metadata(want, Some(bytes))?;
+            self.report.metadata_local += 1;
+            self.on_metadata(want, bytes)?;
         }
         Ok(())
     }
@@ -350,16 +351,26 @@ impl<'e> Run<'e> {
     }
 
     fn on_fetched_metadata(&mut self, want: Want, bytes: Option<Bytes>) -> Result<()> {
+        let Some(bytes) = bytes else {
+            self.engine
+                .options
+                .progress
+                .update(|s| s.metadata.done += 1);
+            return self.planner.on_missing(&want, &self.engine.describe());
+        };
+        self.report.transferred_bytes += bytes.len() as u64;
+        self.report.commits_transferred += u64::from(Planner::is_commit(&want));
+        self.on_metadata(want, bytes)
+    }
+
+    /// Takes a metadata object, wherever it came from.
+    fn on_metadata(&mut self, want: Want, bytes: Bytes) -> Result<()> {
         self.engine
             .options
             .progress
             .update(|s| s.metadata.done += 1);
-        let Some(bytes) = bytes else {
-            return self.planner.on_missing(&want, &self.engine.describe());
-        };
         self.note_commit(&want);
         self.report.metadata_fetched += 1;
-        self.report.transferred_bytes += bytes.len() as u64;
         self.planner.on_object(&want, &bytes)?;
         let length = bytes.len() as u64;
         let body = Body::Metadata(Payload::Bytes(bytes));
@@ -374,6 +385,7 @@ impl<'e> Run<'e> {
         }
         self.want_remote(rest);
         self.report.content_fetched += arrived.len() as u64;
+        self.report.content_local += arrived.len() as u64;
         self.engine
             .options
             .progress

@@ -33,8 +33,14 @@ use crate::store::{BatchOptions, BatchStats, Leftovers, ObjectSource, Partial};
 pub struct ReplicateReport {
     /// Metadata objects that were fetched.
     pub metadata_fetched: u64,
+    /// Those of them that came from sources on this machine.
+    pub metadata_local: u64,
     /// Files that were fetched.
     pub content_fetched: u64,
+    /// Those of them that came from sources on this machine.
+    pub content_local: u64,
+    /// Commits that came over a transport.
+    pub commits_transferred: u64,
     /// Bytes that came over the transport.
     pub transferred_bytes: u64,
     /// What was written.
