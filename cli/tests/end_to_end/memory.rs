@@ -6,7 +6,7 @@ use crate::support::chance::Chance;
 use crate::support::run::Peak;
 use crate::support::serve::Serving;
 use crate::support::tree::write;
-use crate::support::{Place, add_origin};
+use crate::support::{Place, add_origin, assert_c_fsck};
 
 const PEAK_KIB_MAX: u64 = 64 * 1024;
 
@@ -78,4 +78,37 @@ fn memory_stays_small_with_a_small_tree() {
 #[ignore = "takes minutes: run with --ignored"]
 fn memory_stays_small_with_a_large_tree() {
     stays_small(5000, 200_000_000);
+}
+
+#[test]
+#[ignore = "needs ostree, and takes minutes: run with --ignored"]
+fn a_file_of_more_than_four_gib_arrives() {
+    let place = Place::new();
+    write(&place.join("tree"), "sparse", b"begins");
+    let sparse = place.join("tree/sparse");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&sparse)
+        .unwrap();
+    file.set_len((1 << 32) + 4321).unwrap();
+    let archive = place.init_unsynced("archive", "archive");
+    let from = format!("--tree=dir={}", place.join("tree").display());
+    within_limit("commit", &archive, &["commit", "--branch=main", &from]);
+    let serving = Serving::start(&archive);
+    let repo = place.init_unsynced("pulled", "bare-user");
+    add_origin(&repo, serving.url());
+    within_limit("pull", &repo, &["pull", "origin", "main"]);
+    assert_c_fsck(&repo);
+    assert_c_fsck(&archive);
+    let out = place.join("out");
+    let checkout = ["checkout", "-U", "origin:main", out.to_str().unwrap()];
+    within_limit("checkout", &repo, &checkout);
+    let mut cmp = std::process::Command::new("cmp");
+    assert!(
+        cmp.arg(&sparse)
+            .arg(out.join("sparse"))
+            .status()
+            .unwrap()
+            .success()
+    );
 }
