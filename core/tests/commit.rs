@@ -240,6 +240,23 @@ async fn whoever_moves_the_ref_meanwhile_wins() {
     assert!(repo.load_commit(&lost.commit).await.is_ok());
 }
 
+#[tokio::test]
+async fn sources_outlive_a_lost_race_until_somebody_has_won_it() {
+    let (repo, store) = new_repo();
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), "1").unwrap();
+    record(&repo, &[&tree]).await.unwrap();
+    let lost = race(&repo, &store, &tree).await;
+    assert!(matches!(lost.outcome, CommitOutcome::RefMoved { .. }));
+    assert!(tree.join("file").exists());
+    std::fs::write(tree.join("added since"), "").unwrap();
+    lost.unconsumed.clone().consume(&repo).await.unwrap();
+    assert!(!tree.join("file").exists());
+    assert!(tree.join("added since").exists());
+}
+
 /// Commits while another moves the ref: between reading it and the end there is time enough, for
 /// the other goes first whenever this one waits.
 async fn race(repo: &Repo, store: &MemoryStore, dir: &Path) -> CommitReport {
@@ -249,7 +266,10 @@ async fn race(repo: &Repo, store: &MemoryStore, dir: &Path) -> CommitReport {
         new: Some(RefValue::Commit(Checksum::of(b"somebody else's"))),
     };
     let trees = [dir];
-    let ours = record_with(repo, &trees, |options| options.parent = Parent::None);
+    let ours = record_with(repo, &trees, |options| {
+        options.parent = Parent::None;
+        options.sources = SourceUse::Consume;
+    });
     let theirs = async {
         // Let the commit read the ref first.
         tokio::task::yield_now().await;

@@ -703,4 +703,7 @@ fn commits_that_race_for_a_branch_all_land_on_it() {
     let log = call(&["--repo=repo", "log", "b"]).output().unwrap();
     let log = String::from_utf8(log.stdout).unwrap();
     assert_eq!(log.matches("commit ").count(), racers, "{log}");
+    for racer in 0..racers {
+        assert!(!place.path().join(format!("t{racer}")).exists());
+    }
 }

@@ -155,10 +155,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
 
 /// Commits, and if the branch moves meanwhile, again on top of what it holds then.
 async fn commit_with_patience(repo: &Repo, options: CommitOptions) -> Result<CommitReport> {
-    let first = commit(repo, options.clone()).await?;
+    let mut first = commit(repo, options.clone()).await?;
+    let unconsumed = std::mem::take(&mut first.unconsumed);
     let mut report = first.clone();
     let mut again = options;
-    // What was found is recorded: it is not looked for again, and may be consumed.
+    // What was found is recorded and not looked for again; it is consumed once the branch has it.
     again.modifier = Modifier::default();
     again.sources = SourceUse::Keep;
     again.base = None;
@@ -171,6 +172,9 @@ async fn commit_with_patience(repo: &Repo, options: CommitOptions) -> Result<Com
         }
         again.trees = vec![TreeInput::Commit(report.commit)];
         report = commit(repo, again.clone()).await?;
+    }
+    if !matches!(report.outcome, CommitOutcome::RefMoved { .. }) {
+        unconsumed.consume(repo).await?;
     }
     report.stats = first.stats;
     Ok(report)

@@ -6,16 +6,42 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::rules::{DIRECTORY, FILE_TYPE};
 use crate::error::{Error, Result};
+use crate::repo::Repo;
+
+/// Directories that are recorded, and that are to be deleted once a ref leads to the commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unconsumed(Arc<Vec<(PathBuf, Seen)>>);
+
+impl Unconsumed {
+    pub(super) fn new(dirs: Vec<(PathBuf, Seen)>) -> Self {
+        Self(Arc::new(dirs))
+    }
+
+    /// Deletes what was recorded of the directories; what was added or changed since stays.
+    ///
+    /// The caller has made sure that something leads to what was recorded.
+    pub async fn consume(self, repo: &Repo) -> Result<()> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let delete = move || {
+            let mut dirs = self.0.iter();
+            dirs.try_for_each(|(origin, seen)| seen.delete(origin))
+        };
+        repo.pool().run(delete).await
+    }
+}
 
 /// What a scan looked at.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen(HashMap<Identity, Sight>);
 
 /// A file as it was; of a directory the time does not count, for deleting from it changes it.

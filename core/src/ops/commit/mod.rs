@@ -40,6 +40,7 @@ pub use options::{
 pub use path_rules::{SkipList, StatOverrides};
 
 use self::consume::Seen;
+pub use self::consume::Unconsumed;
 use self::mutable_tree::MutableTree;
 use self::record::{Layer, Recorder};
 use self::rules::Rules;
@@ -65,10 +66,10 @@ pub async fn commit(repo: &Repo, options: CommitOptions) -> Result<CommitReport>
     // The batch's own lock ends with the batch. Until the ref has moved nothing leads to the new
     // objects, and a prune would delete them.
     let lock = repo.objects().lock(LockKind::Shared).await?;
-    let (report, consumed) = record_commit(repo, &config, &options).await?;
+    let mut report = record_commit(repo, &config, &options).await?;
     drop(lock);
     if !matches!(report.outcome, CommitOutcome::RefMoved { .. }) {
-        consume(repo, options.sources, consumed).await?;
+        std::mem::take(&mut report.unconsumed).consume(repo).await?;
     }
     options
         .progress
@@ -76,12 +77,12 @@ pub async fn commit(repo: &Repo, options: CommitOptions) -> Result<CommitReport>
     Ok(report)
 }
 
-/// Writes the commit and moves the ref; tells what may be deleted then.
+/// Writes the commit and moves the ref.
 async fn record_commit(
     repo: &Repo,
     config: &Config,
     options: &CommitOptions,
-) -> Result<(CommitReport, Vec<(PathBuf, Seen)>)> {
+) -> Result<CommitReport> {
     let target: Option<RefName> = options.target.clone().map(Into::into);
     let current = match &target {
         Some(name) => repo.refs().read_ref(name).await?,
@@ -106,6 +107,7 @@ async fn record_commit(
         parent,
         outcome: CommitOutcome::Committed,
         stats: recorded.stats,
+        unconsumed: Unconsumed::new(recorded.consumed),
     };
     if let (Unchanged::Skip, true, Some(parent)) = (options.unchanged, unchanged, parent) {
         (report.commit, report.outcome) = (parent, CommitOutcome::Unchanged);
@@ -114,7 +116,7 @@ async fn record_commit(
             // copy then.
             batch.commit().await?;
         }
-        return Ok((report, recorded.consumed));
+        return Ok(report);
     }
     let value = commit_value(
         &*batch,
@@ -140,7 +142,7 @@ async fn record_commit(
     if let Some(name) = target {
         report.outcome = move_ref(repo, name, current, report.commit).await?;
     }
-    Ok((report, recorded.consumed))
+    Ok(report)
 }
 
 /// What the repository's configuration says about commits.
@@ -199,19 +201,6 @@ fn links(repo: &Repo, wanted: HardLinks) -> Option<(Arc<dyn LocalObjects>, HardL
     (objects.link_view() != LinkView::None).then_some((objects, wanted))
 }
 
-/// Deletes the directories that were recorded, if they are to be.
-async fn consume(repo: &Repo, sources: SourceUse, consumed: Vec<(PathBuf, Seen)>) -> Result<()> {
-    if sources == SourceUse::Keep {
-        return Ok(());
-    }
-    let delete = move || {
-        consumed
-            .iter()
-            .try_for_each(|(origin, seen)| seen.delete(origin))
-    };
-    repo.pool().run(delete).await
-}
-
 async fn record_trees(
     repo: &Repo,
     batch: &dyn Batch,
@@ -246,7 +235,9 @@ async fn record_trees(
             TreeInput::Dir(origin) => {
                 let walked = recorder.directory(origin, &plan, layer, rules).await?;
                 rules = walked.0;
-                consumed.push((origin.clone(), walked.1));
+                if options.sources == SourceUse::Consume {
+                    consumed.push((origin.clone(), walked.1));
+                }
             }
             TreeInput::Commit(commit) => {
                 let root = repo.tree_of(commit).await?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::consume::Unconsumed;
 use super::path_rules::{SkipList, StatOverrides};
 use crate::format::gvariant::Value;
 use crate::format::{Branch, Checksum, Refspec};
@@ -217,6 +218,9 @@ pub struct CommitReport {
     pub outcome: CommitOutcome,
     /// What was written.
     pub stats: CommitStats,
+    /// What was to be consumed and was not, because the ref moved: nothing else holds on to the
+    /// commit then, and whoever records it again deletes the sources after that.
+    pub unconsumed: Unconsumed,
 }
 
 /// How a commit ended.
