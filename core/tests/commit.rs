@@ -230,7 +230,7 @@ async fn whoever_moves_the_ref_meanwhile_wins() {
     let (repo, store) = new_repo();
     let dir = tempfile::tempdir().unwrap();
     let first = record(&repo, &[dir.path()]).await.unwrap();
-    let lost = race(&repo, &store, dir.path()).await;
+    let lost = race(&store, dir.path()).await;
     let CommitOutcome::RefMoved { current } = lost.outcome else {
         panic!("{lost:?}");
     };
@@ -248,7 +248,7 @@ async fn sources_outlive_a_lost_race_until_somebody_has_won_it() {
     std::fs::create_dir(&tree).unwrap();
     std::fs::write(tree.join("file"), "1").unwrap();
     record(&repo, &[&tree]).await.unwrap();
-    let lost = race(&repo, &store, &tree).await;
+    let lost = race(&store, &tree).await;
     assert!(matches!(lost.outcome, CommitOutcome::RefMoved { .. }));
     assert!(tree.join("file").exists());
     std::fs::write(tree.join("added since"), "").unwrap();
@@ -257,26 +257,45 @@ async fn sources_outlive_a_lost_race_until_somebody_has_won_it() {
     assert!(tree.join("added since").exists());
 }
 
-/// Commits while another moves the ref: between reading it and the end there is time enough, for
-/// the other goes first whenever this one waits.
-async fn race(repo: &Repo, store: &MemoryStore, dir: &Path) -> CommitReport {
-    let other = RefUpdate {
-        name: branch(),
-        expected: ExpectedRef::Any,
-        new: Some(RefValue::Commit(Checksum::of(b"somebody else's"))),
-    };
+/// Refs of which another moves one just before it is moved here.
+#[derive(Debug)]
+struct Overtaken(Arc<MemoryStore>);
+
+#[async_trait]
+impl RefStore for Overtaken {
+    async fn read_ref(&self, name: &RefName) -> Result<Option<RefValue>> {
+        self.0.read_ref(name).await
+    }
+
+    async fn list_refs(&self, space: &RefSpace) -> Result<Vec<(RefName, RefValue)>> {
+        self.0.list_refs(space).await
+    }
+
+    async fn update_refs(&self, updates: &[RefUpdate]) -> Result<Vec<RefAnswer>> {
+        let other = RefUpdate {
+            name: branch(),
+            expected: ExpectedRef::Any,
+            new: Some(RefValue::Commit(Checksum::of(b"somebody else's"))),
+        };
+        self.0.update_refs(&[other]).await?;
+        self.0.update_refs(updates).await
+    }
+
+    fn ref_atomicity(&self) -> RefAtomicity {
+        self.0.ref_atomicity()
+    }
+}
+
+/// Commits while another moves the ref.
+async fn race(store: &Arc<MemoryStore>, dir: &Path) -> CommitReport {
+    let refs = Arc::new(Overtaken(Arc::clone(store)));
+    let repo = Repo::from_parts(store.clone(), refs, store.clone());
     let trees = [dir];
-    let ours = record_with(repo, &trees, |options| {
+    let ours = record_with(&repo, &trees, |options| {
         options.parent = Parent::None;
         options.sources = SourceUse::Consume;
     });
-    let theirs = async {
-        // Let the commit read the ref first.
-        tokio::task::yield_now().await;
-        store.update_refs(&[other]).await.unwrap();
-    };
-    let (ours, ()) = tokio::join!(ours, theirs);
-    ours.unwrap()
+    ours.await.unwrap()
 }
 
 #[tokio::test]
