@@ -3,7 +3,7 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!(
-        "cargo::rustc-check-cfg=cfg(has_btrfs, has_ostree, has_strace, has_two_filesystems, is_root)"
+        "cargo::rustc-check-cfg=cfg(has_btrfs, has_ostree, has_strace, has_two_filesystems, has_xfs, is_root)"
     );
     let runs = |command: &str, argument: &str| {
         std::process::Command::new(command)
@@ -19,6 +19,9 @@ fn main() {
     }
     if runs("mkfs.btrfs", "--version").is_some() && runs("filefrag", "-V").is_some() {
         println!("cargo::rustc-cfg=has_btrfs");
+    }
+    if runs("mkfs.xfs", "-V").is_some() && runs("filefrag", "-V").is_some() {
+        println!("cargo::rustc-cfg=has_xfs");
     }
     if runs("id", "-u").is_some_and(|output| output.stdout == b"0\n") {
         println!("cargo::rustc-cfg=is_root");

@@ -324,23 +324,32 @@ async fn a_linked_object_still_passes_the_rules_of_its_announcement() {
 
 #[tokio::test]
 #[cfg_attr(not(all(is_root, has_btrfs)), ignore = "needs root and mkfs.btrfs")]
-async fn blocks_are_shared_where_the_filesystem_can() {
+async fn blocks_are_shared_on_btrfs() {
+    blocks_are_shared_on("mkfs.btrfs", &["-q"]).await;
+}
+
+#[tokio::test]
+#[cfg_attr(not(all(is_root, has_xfs)), ignore = "needs root and mkfs.xfs")]
+async fn blocks_are_shared_on_xfs() {
+    blocks_are_shared_on("mkfs.xfs", &["-q", "-m", "reflink=1"]).await;
+}
+
+async fn blocks_are_shared_on(mkfs: &str, options: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let (image, mount) = (dir.path().join("image"), dir.path().join("mount"));
     std::fs::File::create(&image)
         .unwrap()
-        .set_len(256 << 20)
+        .set_len(400 << 20)
         .unwrap();
     std::fs::create_dir(&mount).unwrap();
-    let run = |command: &str, args: &[&Path]| {
-        let output = Command::new(command).args(args).output().unwrap();
-        assert!(output.status.success(), "{command} {args:?}: {output:?}");
+    let run = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {output:?}");
     };
-    run("mkfs.btrfs", &[Path::new("-q"), &image]);
-    run(
-        "mount",
-        &[Path::new("-o"), Path::new("loop"), &image, &mount],
-    );
+    run(Command::new(mkfs).args(options).arg(&image));
+    run(Command::new("mount")
+        .args(["-o", "loop"])
+        .args([&image, &mount]));
     let content = mount.join("content");
     std::fs::write(&content, noise(8 << 20)).unwrap();
     let repo = create(&mount.join("repo"), FsMode::BareUser).await;
@@ -359,6 +368,6 @@ async fn blocks_are_shared_where_the_filesystem_can() {
     let shared = extents(&object).contains("shared");
     let same = std::fs::read(&object).unwrap() == std::fs::read(&content).unwrap();
     drop(repo);
-    run("umount", &[&mount]);
+    run(Command::new("umount").arg(&mount));
     assert!(same && shared);
 }
