@@ -169,7 +169,7 @@ macro_rules! suite {
         macro_rules! $suite {
             ($d(#[$d attribute:meta])* $d name:ident, $d fixture:expr) => {
                 mod $d name {
-                    #[allow(unused_imports)]
+                    #[allow(unused_imports)] // the fixture's expression may need none of them
                     use super::*;
 
                     $($(

@@ -20,10 +20,7 @@ impl RemoteRepo for ArchiveRemote {
         collection: Option<&CollectionId>,
         branch: &Branch,
     ) -> Result<Option<Checksum>> {
-        let name = match collection {
-            Some(collection) => RefName::Mirror(collection.clone(), branch.clone()),
-            None => RefName::Local(branch.clone()),
-        };
+        let name = RefName::served(collection, branch);
         self.read_ref(&name).await
     }
 

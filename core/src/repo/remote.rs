@@ -47,10 +47,7 @@ impl RemoteRepo for Repo {
         collection: Option<&CollectionId>,
         branch: &Branch,
     ) -> Result<Option<Checksum>> {
-        let name = match collection {
-            Some(collection) => RefName::Mirror(collection.clone(), branch.clone()),
-            None => RefName::Local(branch.clone()),
-        };
+        let name = RefName::served(collection, branch);
         self.follow_ref(&name).await
     }
 

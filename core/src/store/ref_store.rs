@@ -40,6 +40,15 @@ pub enum RefName {
 }
 
 impl RefName {
+    /// Returns where a repository that is pulled from keeps a branch: among its own refs, or among
+    /// those of a collection that it mirrors.
+    pub fn served(collection: Option<&CollectionId>, branch: &Branch) -> Self {
+        match collection {
+            Some(collection) => Self::Mirror(collection.clone(), branch.clone()),
+            None => Self::Local(branch.clone()),
+        }
+    }
+
     /// Returns the branch, without what stands before it.
     pub fn branch(&self) -> &Branch {
         match self {
