@@ -239,6 +239,12 @@ broken! {
     keeps_the_old_signature: KeepsTheOldSignature => ["an_unsigned_summary_has_no_signature"];
     tears_the_summary: TearsTheSummary => ["a_summary_is_never_read_with_anothers_signature"];
     confuses_extras: ConfusesExtras => ["extras_are_told_apart"];
+    lists_no_indexes: ListsNoIndexes => ["files_of_deltas_are_listed_and_deleted"];
+    ignores_the_offset: IgnoresTheOffset => ["a_file_of_a_delta_is_read_from_any_byte"];
+    keeps_half_a_delta_file: KeepsHalfADeltaFile => [
+        "a_file_of_a_delta_that_breaks_off_changes_nothing",
+    ];
+    deletes_one_delta_file: DeletesOneDeltaFile => ["files_of_deltas_are_listed_and_deleted"];
 
     // Places.
     places_are_one: PlacesAreOne => [

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use support::Pile;
+use treeferry_core::format::delta::DeltaFile;
 use treeferry_core::format::gvariant::Dict;
 use treeferry_core::format::{Branch, Checksum, CollectionId, ObjectName};
 use treeferry_core::ops::pull::{AgeCheck, PullOptions, PullRef, PullSource, pull};
@@ -19,6 +20,7 @@ use treeferry_core::store::{
     ExpectedRef, LockKind, MemoryOptions, MemoryStore, ObjectStore, RefAnswer, RefAtomicity,
     RefName, RefSpace, RefStore, RefUpdate, RefValue, SignedSummary,
 };
+use treeferry_core::transport::{FetchOptions, FetchedFile};
 use treeferry_core::{ErrorKind, Result};
 
 /// A remote with one branch, `main`.
@@ -51,6 +53,10 @@ impl RemoteRepo for OneBranch {
 
     async fn read_config(&self) -> Result<Option<Bytes>> {
         Ok(Some(Bytes::new()))
+    }
+
+    async fn open_delta_file(&self, _: &DeltaFile, _: FetchOptions) -> Result<Option<FetchedFile>> {
+        Ok(None)
     }
 }
 

@@ -21,6 +21,7 @@
 
 mod batch;
 mod config;
+mod deltas;
 mod free_space;
 mod layout;
 mod leftovers;

@@ -6,10 +6,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fs::Mode;
 use treeferry_core::error::{Error, Result};
+use treeferry_core::format::delta::DeltaFile;
 use treeferry_core::format::{Checksum, METADATA_BYTES_MAX, ObjectName};
-use treeferry_core::store::{ExtraName, Partial, RepoState, SignedSummary, Swap};
+use treeferry_core::store::{ExtraName, ListedDeltaFile, Partial, RepoState, SignedSummary, Swap};
+use treeferry_core::transport::{FetchedFile, PutBody};
 
 use crate::config::{CONFIG_BYTES_MAX, Config};
+use crate::deltas;
 use crate::layout::{detached_path, partial_path, tombstone_path};
 use crate::repo::FsRepo;
 use crate::staging::make_fanout;
@@ -279,5 +282,22 @@ impl RepoState for FsRepo {
             None => repo.remove(repo.dir(), &name),
         })
         .await
+    }
+
+    async fn list_delta_files(&self) -> Result<Vec<ListedDeltaFile>> {
+        self.run(deltas::list).await
+    }
+
+    async fn open_delta_file(&self, file: &DeltaFile, offset: u64) -> Result<Option<FetchedFile>> {
+        deltas::open(self, *file, offset).await
+    }
+
+    async fn write_delta_file(&self, file: &DeltaFile, body: PutBody) -> Result<()> {
+        deltas::write(self, *file, body).await
+    }
+
+    async fn delete_delta_files(&self, files: &[DeltaFile]) -> Result<()> {
+        let files = files.to_vec();
+        self.run(move |repo| deltas::delete(repo, &files)).await
     }
 }

@@ -29,6 +29,7 @@ mod arriving;
 mod batch;
 mod body;
 mod db;
+mod deltas;
 mod error;
 mod index;
 mod intake;

@@ -22,7 +22,7 @@ pub(crate) struct Schema {
 pub(crate) const REPOSITORY: Schema = Schema {
     what: "a treeferry repository",
     application_id: i32::from_be_bytes(*b"TFry"),
-    version: 1,
+    version: 2,
     tables: REPOSITORY_TABLES,
 };
 
@@ -78,6 +78,12 @@ CREATE TABLE summary (
     signature BLOB
 ) STRICT;
 CREATE TABLE config (id INTEGER PRIMARY KEY CHECK (id = 1), bytes BLOB NOT NULL) STRICT;
+CREATE TABLE delta_piece (
+    path TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (path, position)
+) STRICT;
 CREATE TABLE download (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     origin TEXT NOT NULL,

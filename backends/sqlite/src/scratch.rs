@@ -43,7 +43,7 @@ pub(crate) struct Downloads {
 }
 
 /// One of them, held.
-struct Download {
+pub(crate) struct Download {
     repo: SqliteRepo,
     id: i64,
     received_bytes: u64,
@@ -65,15 +65,57 @@ impl Downloads {
         Self { repo }
     }
 
-    fn held(&self, known: Known, held: Held) -> Box<dyn ScratchFile> {
-        Box::new(Download {
+    fn held(&self, known: Known, held: Held) -> Download {
+        Download {
             repo: self.repo.clone(),
             id: known.id,
             received_bytes: known.received_bytes,
             total_bytes: known.total_bytes,
             validator: known.validator,
             _held: held,
-        })
+        }
+    }
+
+    /// Begins a download, as [`Scratch::create`].
+    pub(crate) async fn create_one(
+        &self,
+        origin: &str,
+        path: &RemotePath,
+        validator: Option<Validator>,
+        total_bytes: Option<u64>,
+    ) -> Result<Download> {
+        let (origin, path) = (origin.to_owned(), path.clone());
+        let locks = self.repo.inner.locks.clone();
+        let (now_ms, expired_ms) = (self.repo.now_ms(), self.repo.expired_ms());
+        let kept = validator.clone();
+        let create = move |connection: &Connection| {
+            clear(connection, &locks, (&origin, path.as_str()), expired_ms)?;
+            let (kind, text) = match &kept {
+                Some(Validator::ETag(text)) => (Some(ETAG), Some(text)),
+                Some(Validator::LastModified(text)) => (Some(LAST_MODIFIED), Some(text)),
+                None => (None, None),
+            };
+            let row = params![origin, path.as_str(), kind, text, total_bytes, now_ms];
+            connection.prepare_cached(CREATE)?.execute(row)?;
+            let id = connection.last_insert_rowid();
+            let taken = || Error::corrupt("the lock of a new download is held by somebody");
+            Ok((id, try_hold(&locks, id)?.ok_or_else(taken)?))
+        };
+        let (id, held) = self.repo.db().write(Sync::Later, create).await?;
+        let known = Known {
+            id,
+            received_bytes: 0,
+            total_bytes,
+            validator,
+        };
+        Ok(self.held(known, held))
+    }
+}
+
+impl Download {
+    /// Returns the number of its row.
+    pub(crate) fn id(&self) -> i64 {
+        self.id
     }
 }
 
@@ -172,7 +214,7 @@ impl Scratch for Downloads {
         let (locks, now_ms) = (self.repo.inner.locks.clone(), self.repo.now_ms());
         let take = move |c: &Connection| take(c, &locks, (&origin, path.as_str()), now_ms);
         let taken = self.repo.db().write(Sync::Later, take).await?;
-        Ok(taken.map(|(known, held)| self.held(known, held)))
+        Ok(taken.map(|(known, held)| Box::new(self.held(known, held)) as _))
     }
 
     async fn create(
@@ -182,31 +224,8 @@ impl Scratch for Downloads {
         validator: Option<Validator>,
         total_bytes: Option<u64>,
     ) -> Result<Box<dyn ScratchFile>> {
-        let (origin, path) = (origin.to_owned(), path.clone());
-        let locks = self.repo.inner.locks.clone();
-        let (now_ms, expired_ms) = (self.repo.now_ms(), self.repo.expired_ms());
-        let kept = validator.clone();
-        let create = move |connection: &Connection| {
-            clear(connection, &locks, (&origin, path.as_str()), expired_ms)?;
-            let (kind, text) = match &kept {
-                Some(Validator::ETag(text)) => (Some(ETAG), Some(text)),
-                Some(Validator::LastModified(text)) => (Some(LAST_MODIFIED), Some(text)),
-                None => (None, None),
-            };
-            let row = params![origin, path.as_str(), kind, text, total_bytes, now_ms];
-            connection.prepare_cached(CREATE)?.execute(row)?;
-            let id = connection.last_insert_rowid();
-            let taken = || Error::corrupt("the lock of a new download is held by somebody");
-            Ok((id, try_hold(&locks, id)?.ok_or_else(taken)?))
-        };
-        let (id, held) = self.repo.db().write(Sync::Later, create).await?;
-        let known = Known {
-            id,
-            received_bytes: 0,
-            total_bytes,
-            validator,
-        };
-        Ok(self.held(known, held))
+        let created = self.create_one(origin, path, validator, total_bytes);
+        Ok(Box::new(created.await?))
     }
 }
 

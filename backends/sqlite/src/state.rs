@@ -5,8 +5,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::Checksum;
-use treeferry_core::store::{ExtraName, Partial, RepoState, SignedSummary, Swap};
+use treeferry_core::format::delta::DeltaFile;
+use treeferry_core::store::{ExtraName, ListedDeltaFile, Partial, RepoState, SignedSummary, Swap};
+use treeferry_core::transport::{FetchedFile, PutBody};
 
+use crate::deltas;
 use crate::error::Outcome;
 use crate::objects::checksum_of;
 use crate::repo::SqliteRepo;
@@ -247,6 +250,24 @@ impl RepoState for SqliteRepo {
     async fn write_extra(&self, name: &ExtraName, bytes: Option<Bytes>) -> Result<()> {
         let key = name.file_name();
         self.write_state(move |c| EXTRA.write(c, &key, bytes.as_ref()))
+            .await
+    }
+
+    async fn list_delta_files(&self) -> Result<Vec<ListedDeltaFile>> {
+        self.db().read(deltas::list).await
+    }
+
+    async fn open_delta_file(&self, file: &DeltaFile, offset: u64) -> Result<Option<FetchedFile>> {
+        deltas::open(self, *file, offset).await
+    }
+
+    async fn write_delta_file(&self, file: &DeltaFile, body: PutBody) -> Result<()> {
+        deltas::write(self, *file, body).await
+    }
+
+    async fn delete_delta_files(&self, files: &[DeltaFile]) -> Result<()> {
+        let files = files.to_vec();
+        self.write_state(move |connection| deltas::delete(connection, &files))
             .await
     }
 }

@@ -43,6 +43,13 @@ suite! {
             extras_come_back,
             extras_are_told_apart,
         ],
+        deltas: [
+            files_of_deltas_come_back,
+            a_file_of_a_delta_is_replaced,
+            a_file_of_a_delta_is_read_from_any_byte,
+            a_file_of_a_delta_that_breaks_off_changes_nothing,
+            files_of_deltas_are_listed_and_deleted,
+        ],
         places: [
             handles_see_each_others_state,
             reopening_keeps_all_state,

@@ -1,9 +1,15 @@
 //! Handles and places.
 
+use treeferry_core::format::delta::DeltaFile;
 use treeferry_core::store::{Partial, RepoState, SignedSummary};
+use treeferry_core::transport::PutBody;
 
 use super::{Here, bytes, commit, keyring};
 use crate::{Failed, Outcome};
+
+fn index() -> DeltaFile {
+    DeltaFile::Index(commit(5))
+}
 
 async fn fill(state: &dyn RepoState) -> Outcome {
     state.swap_detached(&commit(1), None, Some(bytes("detached"))).await?;
@@ -16,6 +22,7 @@ async fn fill(state: &dyn RepoState) -> Outcome {
     };
     state.write_summary(Some(summary)).await?;
     state.write_extra(&keyring("origin")?, Some(bytes("key"))).await?;
+    state.write_delta_file(&index(), PutBody::Bytes(bytes("index"))).await?;
     Ok(())
 }
 
@@ -33,6 +40,8 @@ async fn ensure_filled(state: &dyn RepoState) -> Outcome {
     ensure_eq!(summary.signature, Some(bytes("signature")), "the signature");
     let key = state.read_extra(&keyring("origin")?).await?;
     ensure_eq!(key, Some(bytes("key")), "the keyring");
+    let index = state.open_delta_file(&index(), 0).await?;
+    ensure_eq!(index.is_some(), true, "whether the index of deltas is there");
     Ok(())
 }
 
@@ -42,6 +51,7 @@ async fn ensure_empty(state: &dyn RepoState) -> Outcome {
     ensure_eq!(state.read_tombstone(&commit(4)).await?, None, "the tombstone");
     ensure_eq!(state.read_summary().await?, None, "the summary");
     ensure_eq!(state.read_extra(&keyring("origin")?).await?, None, "the keyring");
+    ensure_eq!(state.list_delta_files().await?, vec![], "the files of deltas");
     Ok(())
 }
 

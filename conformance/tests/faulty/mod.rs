@@ -74,6 +74,10 @@ pub(crate) enum Fault {
     KeepsTheOldSignature,
     TearsTheSummary,
     ConfusesExtras,
+    ListsNoIndexes,
+    IgnoresTheOffset,
+    KeepsHalfADeltaFile,
+    DeletesOneDeltaFile,
     // Places.
     PlacesAreOne,
 }

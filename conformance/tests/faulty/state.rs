@@ -2,9 +2,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
 use treeferry_core::Result;
 use treeferry_core::format::Checksum;
-use treeferry_core::store::{ExtraName, MemoryStore, Partial, RepoState, SignedSummary, Swap};
+use treeferry_core::format::delta::DeltaFile;
+use treeferry_core::store::{
+    ExtraName, ListedDeltaFile, MemoryStore, Partial, RepoState, SignedSummary, Swap,
+};
+use treeferry_core::transport::{FetchedFile, PutBody};
 
 use super::{Fault, Faulty};
 
@@ -121,5 +126,42 @@ impl RepoState for Faulty {
 
     async fn write_extra(&self, name: &ExtraName, bytes: Option<Bytes>) -> Result<()> {
         self.inner.write_extra(&self.extra(name), bytes).await
+    }
+
+    async fn list_delta_files(&self) -> Result<Vec<ListedDeltaFile>> {
+        let mut listed = self.inner.list_delta_files().await?;
+        if self.fault == Fault::ListsNoIndexes {
+            listed.retain(|listed| listed.file.delta().is_some());
+        }
+        Ok(listed)
+    }
+
+    async fn open_delta_file(&self, file: &DeltaFile, offset: u64) -> Result<Option<FetchedFile>> {
+        let offset = match self.fault {
+            Fault::IgnoresTheOffset => 0,
+            _ => offset,
+        };
+        self.inner.open_delta_file(file, offset).await
+    }
+
+    async fn write_delta_file(&self, file: &DeltaFile, body: PutBody) -> Result<()> {
+        if self.fault == Fault::KeepsHalfADeltaFile {
+            let mut kept = Vec::new();
+            let mut stream = body.into_stream();
+            while let Some(Ok(chunk)) = stream.next().await {
+                kept.extend_from_slice(&chunk);
+            }
+            let body = PutBody::Bytes(kept.into());
+            return self.inner.write_delta_file(file, body).await;
+        }
+        self.inner.write_delta_file(file, body).await
+    }
+
+    async fn delete_delta_files(&self, files: &[DeltaFile]) -> Result<()> {
+        let files = match self.fault {
+            Fault::DeletesOneDeltaFile => &files[..files.len().min(1)],
+            _ => files,
+        };
+        self.inner.delete_delta_files(files).await
     }
 }

@@ -1,5 +1,6 @@
 //! Which path below a remote holds what.
 
+use crate::format::delta::DeltaFile;
 use crate::format::{Checksum, ContentLayout, FormatError, ObjectName, loose_path};
 use crate::store::RefName;
 use crate::transport::RemotePath;
@@ -36,6 +37,11 @@ pub(super) fn ref_path(name: &RefName) -> RemotePath {
 /// Returns the path of one of the files above.
 pub(super) fn fixed_path(text: &'static str) -> RemotePath {
     RemotePath::of_checked_parts(text.into())
+}
+
+/// Returns the path of a file of a delta.
+pub(super) fn delta_path(file: &DeltaFile) -> RemotePath {
+    RemotePath::of_checked_parts(file.path())
 }
 
 fn below_objects(loose: &str) -> RemotePath {

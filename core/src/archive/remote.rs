@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::layout::{self, CONFIG_PATH, SUMMARY_PATH, SUMMARY_SIGNATURE_PATH};
 use super::read::{self, FileVersion, IfChanged};
 use crate::error::{Error, Result};
+use crate::format::delta::DeltaFile;
 use crate::format::{Checksum, METADATA_BYTES_MAX, ObjectName, ObjectType};
 use crate::store::{
     Body, Encoding, LocalObjects, ObjectSource, Payload, RefName, ResumableSource, Stat,
@@ -152,6 +153,15 @@ impl ArchiveRemote {
             IfChanged::Changed(version) => Ok(Some(version)),
             IfChanged::Missing | IfChanged::Unchanged => Ok(None),
         }
+    }
+
+    /// Opens a file of a delta, or the rest of one. `None` when it is not there.
+    pub async fn open_delta_file(
+        &self,
+        file: &DeltaFile,
+        options: FetchOptions,
+    ) -> Result<Option<FetchedFile>> {
+        self.open_object(&layout::delta_path(file), options).await
     }
 
     async fn read_metadata(

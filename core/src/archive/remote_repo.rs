@@ -5,9 +5,11 @@ use bytes::Bytes;
 
 use super::ArchiveRemote;
 use crate::error::Result;
+use crate::format::delta::DeltaFile;
 use crate::format::{Branch, Checksum, CollectionId};
 use crate::repo::RemoteRepo;
 use crate::store::{RefName, SignedSummary};
+use crate::transport::{FetchOptions, FetchedFile};
 
 #[async_trait]
 impl RemoteRepo for ArchiveRemote {
@@ -38,5 +40,13 @@ impl RemoteRepo for ArchiveRemote {
 
     async fn read_config(&self) -> Result<Option<Bytes>> {
         Self::read_config(self).await
+    }
+
+    async fn open_delta_file(
+        &self,
+        file: &DeltaFile,
+        options: FetchOptions,
+    ) -> Result<Option<FetchedFile>> {
+        Self::open_delta_file(self, file, options).await
     }
 }

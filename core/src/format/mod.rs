@@ -2,6 +2,7 @@
 
 mod checksum;
 mod commit;
+pub mod delta;
 mod dirmeta;
 mod dirtree;
 mod error;

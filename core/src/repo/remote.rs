@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::Repo;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::format::delta::DeltaFile;
 use crate::format::{Branch, Checksum, CollectionId};
 use crate::store::{RefName, SignedSummary};
+use crate::transport::{FetchOptions, FetchedFile};
 
 /// A repository that is read from: another place, or another machine.
 #[async_trait]
@@ -31,6 +33,15 @@ pub trait RemoteRepo: Debug + Send + Sync + 'static {
 
     /// Returns the configuration, the bytes of a key file.
     async fn read_config(&self) -> Result<Option<Bytes>>;
+
+    /// Opens a file of a delta, or the rest of one. `None` when it is not there.
+    ///
+    /// What is read is not verified.
+    async fn open_delta_file(
+        &self,
+        file: &DeltaFile,
+        options: FetchOptions,
+    ) -> Result<Option<FetchedFile>>;
 }
 
 #[async_trait]
@@ -61,5 +72,24 @@ impl RemoteRepo for Repo {
 
     async fn read_config(&self) -> Result<Option<Bytes>> {
         self.state().read_config().await.map(Some)
+    }
+
+    async fn open_delta_file(
+        &self,
+        file: &DeltaFile,
+        options: FetchOptions,
+    ) -> Result<Option<FetchedFile>> {
+        let offset = options.resume.map_or(0, |resume| resume.offset);
+        let Some(opened) = self.state().open_delta_file(file, offset).await? else {
+            return Ok(None);
+        };
+        let limit = options.bytes_max.unwrap_or(u64::MAX);
+        match opened.total_bytes {
+            Some(bytes) if bytes > limit => {
+                let problem = format!("is {bytes} bytes long, over the limit of {limit} bytes");
+                Err(Error::corrupt(problem).about(std::path::PathBuf::from(file.path())))
+            }
+            _ => Ok(Some(opened)),
+        }
     }
 }

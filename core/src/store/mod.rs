@@ -29,6 +29,6 @@ pub use object_store::{
 pub use ref_store::{
     ExpectedRef, RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue,
 };
-pub use repo_state::{ExtraName, Partial, RepoState, SignedSummary, Swap};
+pub use repo_state::{ExtraName, ListedDeltaFile, Partial, RepoState, SignedSummary, Swap};
 pub use resumable::ResumableSource;
 pub use scratch::{Scratch, ScratchContent, ScratchFile};

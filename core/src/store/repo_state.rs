@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::format::Checksum;
+use crate::format::delta::DeltaFile;
+use crate::transport::{FetchedFile, PutBody};
 
 /// The state of a repository that is neither object nor ref.
 #[async_trait]
@@ -57,6 +59,32 @@ pub trait RepoState: Debug + Send + Sync + 'static {
 
     /// Replaces such a file; `None` deletes it.
     async fn write_extra(&self, name: &ExtraName, bytes: Option<Bytes>) -> Result<()>;
+
+    /// Lists the files of all deltas, and the indexes of deltas, in no particular order.
+    async fn list_delta_files(&self) -> Result<Vec<ListedDeltaFile>>;
+
+    /// Opens a file of a delta from the byte `offset` on. `None` when it is not there.
+    ///
+    /// What is read is **not verified**. [`Invalid`](crate::error::ErrorKind::Invalid) for an
+    /// offset beyond the end; the end itself is none.
+    async fn open_delta_file(&self, file: &DeltaFile, offset: u64) -> Result<Option<FetchedFile>>;
+
+    /// Writes a file of a delta whole: others see the old one or the new one, never a part.
+    ///
+    /// Durable when it returns. The superblock comes last: with it, a delta is there.
+    async fn write_delta_file(&self, file: &DeltaFile, body: PutBody) -> Result<()>;
+
+    /// Deletes files of deltas, in that order; those that are not there are no error.
+    async fn delete_delta_files(&self, files: &[DeltaFile]) -> Result<()>;
+}
+
+/// One of the files that belong to deltas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedDeltaFile {
+    /// Which.
+    pub file: DeltaFile,
+    /// How long it is.
+    pub bytes: u64,
 }
 
 /// What became of a compare-and-swap.

@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::FormatError;
 
 /// A place that files can be fetched from by path.
@@ -99,6 +99,46 @@ pub struct FetchedFile {
     pub bytes: BoxStream<'static, Result<Bytes>>,
 }
 
+impl FetchedFile {
+    /// Returns what follows byte `offset` of a file that is at hand.
+    ///
+    /// [`Invalid`](crate::ErrorKind::Invalid) for an offset beyond the end.
+    pub fn of_bytes(mut bytes: Bytes, offset: u64) -> Result<Self> {
+        let total_bytes = bytes.len() as u64;
+        check_offset(offset, total_bytes)?;
+        let rest = bytes.split_off(usize::try_from(offset).unwrap_or(usize::MAX));
+        Ok(Self {
+            offset,
+            total_bytes: Some(total_bytes),
+            validator: None,
+            bytes: stream::iter([Ok(rest)]).boxed(),
+        })
+    }
+
+    /// Reads all that follows, up to `bytes_max`: more is an error.
+    pub async fn collect(mut self, bytes_max: u64) -> Result<Bytes> {
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.bytes.next().await {
+            let chunk = chunk?;
+            if all.len() as u64 + chunk.len() as u64 > bytes_max {
+                let problem = format!("is longer than the limit of {bytes_max} bytes");
+                return Err(Error::corrupt(problem));
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// Checks that a file of `total_bytes` can be read from `offset` on.
+pub fn check_offset(offset: u64, total_bytes: u64) -> Result<()> {
+    if offset > total_bytes {
+        let problem = format!("cannot be read from byte {offset} on: it has {total_bytes}");
+        return Err(Error::invalid(problem));
+    }
+    Ok(())
+}
+
 impl Debug for FetchedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FetchedFile")
@@ -121,6 +161,50 @@ pub enum PutBody {
         /// The bytes; an error aborts the write.
         bytes: BoxStream<'static, Result<Bytes>>,
     },
+}
+
+impl PutBody {
+    /// Returns how many bytes will come.
+    pub fn total_bytes(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Stream { total_bytes, .. } => *total_bytes,
+        }
+    }
+
+    /// Returns the bytes as a stream that ends in an error unless exactly so many come.
+    pub fn into_stream(self) -> BoxStream<'static, Result<Bytes>> {
+        let (total_bytes, bytes) = match self {
+            Self::Bytes(bytes) => return stream::iter([Ok(bytes)]).boxed(),
+            Self::Stream { total_bytes, bytes } => (total_bytes, bytes),
+        };
+        let counted = stream::try_unfold((bytes, 0), move |(mut bytes, seen)| async move {
+            let problem = match bytes.next().await.transpose()? {
+                Some(chunk) if seen + chunk.len() as u64 <= total_bytes => {
+                    let seen = seen + chunk.len() as u64;
+                    return Ok(Some((chunk, (bytes, seen))));
+                }
+                None if seen == total_bytes => return Ok(None),
+                Some(_) => format!("more than the announced {total_bytes} bytes came"),
+                None => format!("{seen} of the announced {total_bytes} bytes came"),
+            };
+            Err(Error::corrupt(problem))
+        });
+        counted.boxed()
+    }
+
+    /// Reads all the bytes.
+    pub async fn collect(self) -> Result<Bytes> {
+        let mut stream = match self {
+            Self::Bytes(bytes) => return Ok(bytes),
+            stream => stream.into_stream(),
+        };
+        let mut all = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            all.extend_from_slice(&chunk?);
+        }
+        Ok(all.freeze())
+    }
 }
 
 /// What must hold for a write to happen.

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::{MemoryStore, lock};
 use crate::error::Result;
 use crate::format::Checksum;
-use crate::store::{ExtraName, Partial, RepoState, SignedSummary, Swap};
+use crate::format::delta::DeltaFile;
+use crate::store::{ExtraName, ListedDeltaFile, Partial, RepoState, SignedSummary, Swap};
+use crate::transport::{FetchedFile, PutBody};
 
 /// Everything behind [`RepoState`].
 #[derive(Default)]
@@ -19,6 +21,7 @@ pub(super) struct State {
     summary: Option<SignedSummary>,
     config: Bytes,
     extras: BTreeMap<ExtraName, Bytes>,
+    deltas: BTreeMap<DeltaFile, Bytes>,
 }
 
 impl State {
@@ -108,6 +111,35 @@ impl RepoState for MemoryStore {
 
     async fn write_extra(&self, name: &ExtraName, bytes: Option<Bytes>) -> Result<()> {
         set(&mut lock(&self.place.state).extras, name.clone(), bytes);
+        Ok(())
+    }
+
+    async fn list_delta_files(&self) -> Result<Vec<ListedDeltaFile>> {
+        let listed = |(file, bytes): (&DeltaFile, &Bytes)| ListedDeltaFile {
+            file: *file,
+            bytes: bytes.len() as u64,
+        };
+        Ok(lock(&self.place.state).deltas.iter().map(listed).collect())
+    }
+
+    async fn open_delta_file(&self, file: &DeltaFile, offset: u64) -> Result<Option<FetchedFile>> {
+        let found = lock(&self.place.state).deltas.get(file).cloned();
+        found
+            .map(|bytes| FetchedFile::of_bytes(bytes, offset))
+            .transpose()
+    }
+
+    async fn write_delta_file(&self, file: &DeltaFile, body: PutBody) -> Result<()> {
+        let bytes = body.collect().await?;
+        lock(&self.place.state).deltas.insert(*file, bytes);
+        Ok(())
+    }
+
+    async fn delete_delta_files(&self, files: &[DeltaFile]) -> Result<()> {
+        let mut state = lock(&self.place.state);
+        for file in files {
+            state.deltas.remove(file);
+        }
         Ok(())
     }
 }
