@@ -1,0 +1,18 @@
+//! Finds out what the tests can use, so that a test without its tool shows as ignored.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(has_ostree, has_mount_namespaces)");
+    let works = |command: &str, arguments: &[&str]| {
+        let output = Command::new(command).args(arguments).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if works("ostree", &["--version"]) {
+        println!("cargo::rustc-cfg=has_ostree");
+    }
+    if works("unshare", &["-m", "mount", "--bind", "/tmp", "/tmp"]) {
+        println!("cargo::rustc-cfg=has_mount_namespaces");
+    }
+}

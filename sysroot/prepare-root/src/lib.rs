@@ -1,0 +1,64 @@
+//! Early boot: turns the physical root filesystem into the deployment that the kernel was told to boot.
+//!
+//! Runs in the initramfs, after the physical root is mounted (say at `/sysroot`) and before it becomes
+//! the root. What it does is OSTree's contract with the systems it boots: the deployment named by
+//! `ostree=` becomes the root, with `/usr` read-only, its own `/etc`, the stateroot's `/var`, and the
+//! physical root below `/sysroot`.
+//!
+//! [`plan`](mod@plan) decides and does nothing, [`act`] does and decides nothing. Everything blocks: there is nobody
+//! else to wait for.
+
+pub mod act;
+pub mod booted;
+pub mod cmdline;
+pub mod config;
+pub mod find;
+pub mod plan;
+pub mod remount;
+
+use std::fs;
+use std::path::PathBuf;
+
+use treeferry_core::error::{Error, Result};
+
+use crate::booted::Booted;
+use crate::cmdline::KernelCmdline;
+use crate::config::RootConfig;
+use crate::find::Places;
+
+/// What was made the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The deployment, relative to the physical root.
+    pub deployment: PathBuf,
+    /// How the root was put together.
+    pub config: RootConfig,
+    /// Whether the tree comes from a composefs image.
+    pub composefs: bool,
+}
+
+/// Makes the deployment that `kernel` names the root, at the place where the physical root was.
+///
+/// # Errors
+///
+/// Whatever stops it is fatal to the boot; the error says what to do. Nothing on the disk is changed
+/// before the plan stands.
+pub fn prepare_root(places: &Places, kernel: &KernelCmdline) -> Result<Prepared> {
+    let deployment = find::deployment(places, kernel)?;
+    let file = find::configuration(places, &deployment)?;
+    let config = RootConfig::read(&file, &find::repository(places)?, kernel)?;
+    let plan = plan::plan(&config, &find::facts(places, &deployment)?)?;
+    let booted = Booted::look(&places.sysroot.join(&deployment), plan.composefs, config)?;
+    for step in &plan.steps {
+        act::act(step)?;
+    }
+    let mark = places.run.join("ostree-booted");
+    fs::create_dir_all(&places.run)
+        .and_then(|()| fs::write(&mark, booted.to_bytes()))
+        .map_err(|e| Error::io("cannot be written", e).about(mark))?;
+    Ok(Prepared {
+        deployment,
+        config,
+        composefs: plan.composefs,
+    })
+}

@@ -1,0 +1,72 @@
+//! What is mounted again once the system runs (`ostree-remount`).
+//!
+//! The kernel mounts the physical root read-only until systemd, or whoever is in charge, has checked it and
+//! makes `/` writable. What shares its filesystem then has to become writable as well, but for
+//! `/sysroot` where it is to stay read-only.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::StatVfsMountFlags;
+use rustix::mount::MountFlags;
+use treeferry_core::error::{Error, Result};
+use treeferry_core::format::gvariant::Dict;
+
+/// What became of each mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remounted {
+    /// This system was not booted from a deployment: nothing was done.
+    NotOurs,
+    /// The root is read-only, so nothing below it is made writable.
+    RootIsReadOnly,
+    /// Done; these were made writable.
+    Writable(Vec<&'static str>),
+}
+
+/// Mounts again what must become writable, and `/sysroot` as it is to be, below `root`.
+///
+/// # Errors
+///
+/// Names the mount that could not be changed.
+pub fn remount(root: &Path) -> Result<Remounted> {
+    let mark = root.join("run/ostree-booted");
+    let told = match fs::read(&mark) {
+        Ok(bytes) => Dict::decode(&bytes).unwrap_or_default(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Remounted::NotOurs),
+        Err(e) => return Err(Error::io("cannot be read", e).about(mark)),
+    };
+    let says = |key: &str| told.get(key).and_then(|value| value.as_bool()) == Some(true);
+    // An image is read-only for ever; there, `/etc` and `/var` count.
+    if is_read_only(root)? && !says("composefs") && !says("root.transient-ro") {
+        return Ok(Remounted::RootIsReadOnly);
+    }
+    let mut writable = Vec::new();
+    let sysroot = root.join("sysroot");
+    if says("sysroot-ro") {
+        // The filesystem becomes writable for the others, this view of it does not.
+        again(&sysroot, MountFlags::empty())?;
+        again(&sysroot, MountFlags::BIND | MountFlags::RDONLY)?;
+    } else if is_read_only(&sysroot)? {
+        again(&sysroot, MountFlags::empty())?;
+        writable.push("/sysroot");
+    }
+    for (name, path) in [("/etc", root.join("etc")), ("/var", root.join("var"))] {
+        if path.is_dir() && is_read_only(&path)? {
+            again(&path, MountFlags::empty())?;
+            writable.push(name);
+        }
+    }
+    Ok(Remounted::Writable(writable))
+}
+
+fn is_read_only(path: &Path) -> Result<bool> {
+    let found = rustix::fs::statvfs(path)
+        .map_err(|e| Error::io("cannot be looked at", e).about(path.to_owned()))?;
+    Ok(found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+fn again(path: &Path, how: MountFlags) -> Result<()> {
+    rustix::mount::mount_remount(path, how, "")
+        .map_err(|e| Error::io("cannot be mounted again", e).about(path.to_owned()))
+}
