@@ -23,8 +23,8 @@ struct App {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The repository (default: the current directory if it is one, else $OSTREE_REPO, else the system's)
-    #[arg(long, global = true, display_order = 900, value_name = "PATH")]
+    /// The repository: a path or sqlite:FILE (default: the current directory if it is one, else $OSTREE_REPO, else the system's)
+    #[arg(long, global = true, display_order = 900, value_name = "WHERE")]
     repo: Option<PathBuf>,
     /// Log what is done to standard error
     #[arg(short, long, global = true, display_order = 900)]
@@ -49,6 +49,8 @@ enum Verb {
     Commit(Box<verbs::commit::Args>),
     /// Read and set keys of the repository's configuration
     Config(verbs::config::Args),
+    /// Bring refs from any place to any other
+    Copy(verbs::copy::Args),
     /// Show the main job on a directory of this machine
     Demo(verbs::demo::Args),
     /// Show which paths differ between two trees
@@ -67,6 +69,8 @@ enum Verb {
     Pull(Box<verbs::pull::Args>),
     /// Bring commits from another repository on this machine
     PullLocal(verbs::pull_local::Args),
+    /// Bring refs of this repository to another place
+    Push(verbs::push::Args),
     /// Show, create and delete refs
     Refs(verbs::refs::Args),
     /// Name the places to pull from, and look at them
@@ -162,6 +166,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Checksum(args) => verbs::checksum::run(&args),
         Verb::Commit(args) => session.wait(verbs::commit::run(*args, &session)),
         Verb::Config(args) => session.wait(verbs::config::run(args, &session)),
+        Verb::Copy(args) => session.wait(verbs::copy::run(args, &session)),
         Verb::Demo(args) => session.wait(verbs::demo::run(args, &session)),
         Verb::Diff(args) => session.wait(verbs::diff::run(args, &session)),
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
@@ -171,6 +176,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Prune(args) => session.wait(verbs::prune::run(args, &session)),
         Verb::Pull(args) => session.wait(verbs::pull::run(*args, &session)),
         Verb::PullLocal(args) => session.wait(verbs::pull_local::run(args, &session)),
+        Verb::Push(args) => session.wait(verbs::push::run(args, &session)),
         Verb::Refs(args) => session.wait(verbs::refs::run(args, &session)),
         Verb::Remote(args) => verbs::remote::run(args, &session),
         Verb::Reset(args) => session.wait(verbs::reset::run(args, &session)),

@@ -44,6 +44,14 @@ impl Failure {
         words.map_or(self, Self::Message)
     }
 
+    /// Returns this failure with what to do about it.
+    pub(crate) fn with_help(self, help: &str) -> Self {
+        match self {
+            Self::Closed => Self::Closed,
+            failure => Self::Message(format!("{failure}; {help}")),
+        }
+    }
+
     /// Returns this failure with `what` was being done before it.
     pub(crate) fn context(self, what: impl fmt::Display) -> Self {
         match self {

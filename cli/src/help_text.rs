@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Verbs that the C command does not have: by its name they work, but are not listed.
-pub(crate) const OURS: [&str; 2] = ["demo", "serve"];
+pub(crate) const OURS: [&str; 4] = ["copy", "demo", "push", "serve"];
 
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Start", &["demo", "init"]),
@@ -23,7 +23,15 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     (
         "Move commits between places",
-        &["pull", "pull-local", "remote", "serve", "summary"],
+        &[
+            "pull",
+            "push",
+            "copy",
+            "pull-local",
+            "remote",
+            "serve",
+            "summary",
+        ],
     ),
     (
         "Keep a repository in order",
@@ -72,6 +80,14 @@ pub(crate) fn examples(path: &str) -> Option<&'static str> {
             "  treeferry --repo=repo remote add --no-gpg-verify origin https://example.org/repo\n\
              \x20 treeferry --repo=repo pull origin os/stable\n\
              \x20 treeferry --repo=repo pull --mirror --depth=-1 origin"
+        }
+        "treeferry push" => {
+            "  treeferry --repo=build push sqlite:mirror.sqlite os/stable\n\
+             \x20 treeferry --repo=build push --dry-run --exact ../public os/stable"
+        }
+        "treeferry copy" => {
+            "  treeferry copy build sqlite:mirror.sqlite\n\
+             \x20 treeferry copy https://example.org/repo sqlite:mirror.sqlite os/stable"
         }
         "treeferry pull-local" => "  treeferry --repo=repo pull-local ../other os/stable",
         "treeferry serve" => "  treeferry --repo=repo serve --address=0.0.0.0 --port=8080",

@@ -9,6 +9,7 @@ mod file_text;
 mod help_text;
 mod labels;
 mod output;
+mod place;
 mod progress;
 mod session;
 mod source;

@@ -11,6 +11,7 @@ use treeferry_core::repo::{RemoteConfig, Repo, Rev};
 use treeferry_core::{ErrorKind, Subject};
 
 use crate::failure::{Failure, Result};
+use crate::place::{Opened, Place};
 
 /// As which of the two the command was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,16 +81,35 @@ impl Session {
         })
     }
 
-    /// Opens the repository as the directory that it is.
-    pub(crate) async fn open_fs(&self) -> Result<FsRepo> {
-        open_fs(self.repo_path()?)
-            .await
-            .map_err(|e| e.context("opening repo"))
+    /// Returns which place the repository is in.
+    pub(crate) fn place(&self) -> Result<Place> {
+        let path = self.repo_path()?;
+        match self.name {
+            Name::Treeferry => Place::parse(path.as_os_str()),
+            // To scripts everything is a path.
+            Name::Ostree => Ok(Place::Directory(path)),
+        }
+    }
+
+    /// Opens the repository, and the directory that it is if it is one.
+    pub(crate) async fn open_place(&self) -> Result<Opened> {
+        let opened = self.place()?.open().await;
+        opened.map_err(|e| e.context("opening repo"))
+    }
+
+    /// Returns the directory of the repository, for what only a directory can do: `why` says what.
+    pub(crate) fn directory(&self, why: &str) -> Result<PathBuf> {
+        match self.place()? {
+            Place::Directory(path) => Ok(path),
+            place => Err(Failure::new(format!(
+                "{place}: {why} takes a repository in a directory"
+            ))),
+        }
     }
 
     /// Opens the repository.
     pub(crate) async fn open(&self) -> Result<Repo> {
-        Ok(repo_of(self.open_fs().await?))
+        Ok(self.open_place().await?.repo)
     }
 }
 
@@ -109,9 +129,9 @@ pub(crate) fn repo_of(fs: FsRepo) -> Repo {
 }
 
 /// Returns the configuration of a repository and those of its parents, whose remotes it has too.
-pub(crate) async fn configs(fs: &FsRepo) -> Result<Vec<KeyFile>> {
-    let mut configs = Vec::new();
-    let mut next = Some(fs);
+pub(crate) async fn configs(opened: &Opened) -> Result<Vec<KeyFile>> {
+    let mut configs = vec![opened.repo.config().await?];
+    let mut next = opened.fs.as_ref().and_then(FsRepo::parent);
     while let Some(fs) = next {
         configs.push(repo_of(fs.clone()).config().await?);
         next = fs.parent();
@@ -119,9 +139,16 @@ pub(crate) async fn configs(fs: &FsRepo) -> Result<Vec<KeyFile>> {
     Ok(configs)
 }
 
+/// Returns whether a remote is configured, in the repository or one of its parents.
+pub(crate) async fn has_remote(opened: &Opened, name: &RemoteName) -> Result<bool> {
+    let configs = configs(opened).await?;
+    let mut names = configs.iter().flat_map(RemoteConfig::list);
+    Ok(names.any(|found| found == *name))
+}
+
 /// Returns a remote that must be configured, in the repository or one of its parents.
-pub(crate) async fn remote_config(fs: &FsRepo, name: &RemoteName) -> Result<RemoteConfig> {
-    for config in configs(fs).await? {
+pub(crate) async fn remote_config(opened: &Opened, name: &RemoteName) -> Result<RemoteConfig> {
+    for config in configs(opened).await? {
         if let Some(remote) = RemoteConfig::read(&config, name)? {
             let group = format!("remote \"{name}\"");
             if config.get_raw(&group, "url").is_none() {

@@ -1,6 +1,6 @@
 //! From a configured remote, or an address, to something that can be pulled from.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use treeferry_core::archive::ArchiveRemote;
@@ -12,20 +12,21 @@ use treeferry_transport_http::{
 
 use crate::failure::{Failure, Result};
 use crate::file_text;
-use crate::session::{Name, open_fs, repo_of};
+use crate::place::Place;
+use crate::session::Name;
 use crate::verbs::version::OSTREE_VERSION;
 
-/// Opens what `url` names: a web server, or with `file://` a repository on this machine.
+/// Opens what `url` names: a web server, or a repository that is reached without one.
 pub(crate) async fn open(
     url: &str,
     content_url: Option<&str>,
     http: &HttpOptions,
 ) -> Result<PullSource> {
-    if let Some(path) = url.strip_prefix("file://") {
-        let repo = open_fs(PathBuf::from(path)).await?;
-        return Ok(repo_of(repo).into());
+    match Place::parse(OsStr::new(url)) {
+        // Lists of mirrors are no places, and are refused there.
+        Ok(Place::Web(_)) | Err(_) => Ok(open_http(url, content_url, http).await?.into()),
+        Ok(place) => Ok(place.open().await?.repo.into()),
     }
-    Ok(open_http(url, content_url, http).await?.into())
 }
 
 /// Opens a repository on a web server.
@@ -86,6 +87,15 @@ pub(crate) fn http_options(remote: &RemoteConfig, name: Name) -> Result<HttpOpti
         }
     };
     Ok(options.tls(TlsOptions { trust, identity }))
+}
+
+/// Returns how a server is spoken to that nothing is configured for.
+pub(crate) fn plain_http() -> HttpOptions {
+    let options = HttpOptions::default();
+    match proxy_of_environment() {
+        Some(proxy) => options.proxy(&proxy),
+        None => options,
+    }
 }
 
 /// Returns the proxy that the environment names, as curl looks it up.

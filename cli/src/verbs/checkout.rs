@@ -20,7 +20,7 @@ use super::ls::absolute;
 use crate::failure::{Failure, Result, io_failure};
 use crate::file_text;
 use crate::labels::Prefixed;
-use crate::session::{Session, repo_of, resolve};
+use crate::session::{Session, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -90,8 +90,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let fs = session.open_fs().await?;
-    let repo = repo_of(fs.clone());
+    let opened = session.open_place().await?;
+    let repo = opened.repo;
     let mut options = options(&args)?;
     if let Some(path) = &args.selinux_policy {
         let prefix = args.selinux_prefix.as_deref();
@@ -110,6 +110,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     }
     let destination = args.destination.clone().unwrap_or_else(|| rev.into());
     if args.require_hardlinks {
+        let no_files = "--require-hardlinks takes a repository in a directory";
+        let fs = opened.fs.ok_or_else(|| Failure::new(no_files))?;
         refuse_other_device(&fs, &destination)?;
         options.sharing = required_links(&fs, &repo, &args, &item).await?;
     }

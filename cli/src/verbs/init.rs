@@ -7,18 +7,14 @@ use treeferry_core::ErrorKind;
 use treeferry_core::format::CollectionId;
 
 use crate::failure::{Failure, Result};
+use crate::place::Place;
 use crate::session::{Name, Session};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How files are kept: bare, bare-user, bare-user-only, archive, bare-split-xattrs
-    #[arg(
-        long,
-        value_name = "MODE",
-        default_value = "bare",
-        hide_default_value = true
-    )]
-    mode: String,
+    #[arg(long, value_name = "MODE")]
+    mode: Option<String>,
     /// The collection that the refs belong to, such as org.example.Os
     #[arg(long, value_name = "COLLECTION-ID")]
     collection_id: Option<String>,
@@ -28,9 +24,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let path = session.repo.clone();
     let path = path.or_else(|| std::env::var_os("OSTREE_REPO").map(PathBuf::from));
     let path = path.ok_or_else(|| Failure::usage("Command requires a --repo argument"))?;
-    let mode: FsMode = args.mode.parse().map_err(|e| match session.name {
+    let mode = args.mode.as_deref();
+    let parsed = mode.unwrap_or("bare").parse();
+    let parsed: FsMode = parsed.map_err(|e| match session.name {
         Name::Ostree => {
-            let mode = &args.mode;
+            let mode = mode.unwrap_or_default();
             Failure::new(format!("Invalid mode '{mode}' in repository configuration"))
         }
         Name::Treeferry => Failure::Library(e),
@@ -42,10 +40,22 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             args.collection_id.as_deref().unwrap_or_default()
         ))
     })?;
+    let path = match (session.name, Place::parse(path.as_os_str())) {
+        (Name::Ostree, _) => path,
+        (Name::Treeferry, Ok(Place::Directory(path))) => path,
+        (Name::Treeferry, place) => {
+            let place = place?;
+            if mode.is_some_and(|mode| !matches!(mode, "archive" | "archive-z2")) {
+                let message = "files are kept as in an archive there: leave --mode out";
+                return Err(Failure::new(format!("{place}: {message}")));
+            }
+            return place.create(collection_id).await.map(drop);
+        }
+    };
     let mode = match session.name {
         // OSTree leaves a repository that is there as it is, of whatever mode.
-        Name::Ostree => mode_of(&path).await?.unwrap_or(mode),
-        Name::Treeferry => mode,
+        Name::Ostree => mode_of(&path).await?.unwrap_or(parsed),
+        Name::Treeferry => parsed,
     };
     let options = CreateOptions {
         collection_id,

@@ -13,10 +13,12 @@ use treeferry_core::repo::{RemoteConfig, Repo, Required};
 use treeferry_core::store::Durability;
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
+use super::pull_from;
 use super::pull_text::totals;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
-use crate::session::{Name, Session, open_fs, remote_config, repo_of, resolve};
+use crate::place::is_address;
+use crate::session::{Name, Session, open_fs, remote_config, resolve};
 use crate::{output, progress, source};
 
 #[derive(Debug, clap::Args)]
@@ -35,9 +37,12 @@ pub(crate) struct Args {
     /// Accepted for compatibility: everything is verified
     #[arg(long, hide = true)]
     http_trusted: bool,
-    /// Say how much would come, and bring nothing; needs --require-static-deltas
+    /// Say how much would come, and bring nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
+    /// With --dry-run: read the header of each missing file, so that totals are exact
+    #[arg(long, requires = "dry_run")]
+    pub(super) exact: bool,
     /// Pull from here, and not from where the remote's configuration says
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -74,12 +79,12 @@ pub(crate) struct Args {
     /// Add words to the user agent
     #[arg(long, value_name = "WORDS", hide = true)]
     append_user_agent: Option<String>,
-    /// The name of the remote, or REMOTE:BRANCH
+    /// The name of the remote, REMOTE:BRANCH, or an address: what that has is not verified to be signed
     #[arg(value_name = "REMOTE")]
     remote: Option<String>,
     /// What to pull: branches, each with the commit to take if not the newest, or commits
     #[arg(value_name = "[BRANCH[@COMMIT]...]")]
-    branches: Vec<String>,
+    pub(super) branches: Vec<String>,
 }
 
 /// The options that `pull` and `pull-local` share.
@@ -120,15 +125,21 @@ pub(crate) struct Common {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    if let (Name::Treeferry, Some(address)) = (session.name, &args.remote)
+        && is_address(address)
+    {
+        return pull_from::run(&args, address, session).await;
+    }
     let (name, branches) = remote_and_branches(&args)?;
-    if args.dry_run && !args.common.require_static_deltas {
+    let ostree = session.name == Name::Ostree;
+    if ostree && args.dry_run && !args.common.require_static_deltas {
         return Err(Failure::new("--dry-run requires --require-static-deltas"));
     }
-    let fs = session.open_fs().await?;
-    let repo = repo_of(fs.clone());
-    let remote = remote_config(&fs, &name.parse()?).await?;
+    let opened = session.open_place().await?;
+    let repo = opened.repo.clone();
+    let remote = remote_config(&opened, &name.parse()?).await?;
     refuse_unverifiable(&remote)?;
-    let mut options = args.common.pull_options()?;
+    let mut options = args.library_options(&repo).await?;
     options.refs = match branches.is_empty() {
         false => branches
             .iter()
@@ -142,24 +153,15 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if args.mirror && options.refs.is_empty() {
         options.summary = KeepSummary::Yes;
     }
-    options.age = match &args.timestamp_check_from_rev {
-        Some(rev) => AgeCheck::NotOlderThan(resolve(&repo, rev).await?),
-        None if args.timestamp_check => AgeCheck::NotOlderThanRef,
-        None => AgeCheck::Any,
-    };
-    for path in &args.localcache_repo {
-        let cache = open_fs(path.clone())
-            .await
-            .map_err(|e| e.context("opening repo"))?;
-        options.local_caches.push(Arc::new(cache));
-    }
-    set_transfer(&mut options.replicate, &args);
     let http = http_options(&args, &remote, session.name)?;
     let url = args.url.as_deref().unwrap_or(&remote.url);
     // A URL that stands in for the remote's stands in for its content as well.
     let content_url = remote.content_url.as_deref().filter(|_| args.url.is_none());
     let source = source::open(url, content_url, &http).await?;
 
+    if args.dry_run {
+        return pull_from::dry_run(&args, &repo, &source, options).await;
+    }
     let started = Instant::now();
     let (progress, drawing) = progress::draw(session);
     options.replicate.progress = progress;
@@ -191,6 +193,26 @@ pub(super) fn print_refs(session: &Session, report: &PullReport) -> Result<()> {
         }
     }
     Ok(())
+}
+
+impl Args {
+    /// Returns the options of the library that do not depend on where from.
+    pub(super) async fn library_options(&self, repo: &Repo) -> Result<PullOptions> {
+        let mut options = self.common.pull_options()?;
+        options.age = match &self.timestamp_check_from_rev {
+            Some(rev) => AgeCheck::NotOlderThan(resolve(repo, rev).await?),
+            None if self.timestamp_check => AgeCheck::NotOlderThanRef,
+            None => AgeCheck::Any,
+        };
+        for path in &self.localcache_repo {
+            let cache = open_fs(path.clone())
+                .await
+                .map_err(|e| e.context("opening repo"))?;
+            options.local_caches.push(Arc::new(cache));
+        }
+        set_transfer(&mut options.replicate, self);
+        Ok(options)
+    }
 }
 
 fn remote_and_branches(args: &Args) -> Result<(String, Vec<String>)> {

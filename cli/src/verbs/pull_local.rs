@@ -82,7 +82,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     print_refs(session, &report)
 }
 
-async fn own_refs(source: &Repo) -> Result<Vec<PullRef>> {
+/// Asks for all refs that are a repository's own.
+pub(super) async fn own_refs(source: &Repo) -> Result<Vec<PullRef>> {
     let refs = source.refs().list_refs(&RefSpace::Local).await?;
     let refs = refs.into_iter().map(|(name, _)| PullRef {
         branch: Some(name.branch().clone()),

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let path = match args.path {
         Some(path) => path,
-        None => session.repo_path()?,
+        None => session.directory("serve")?,
     };
     let mut options = ServeOptions::new(path);
     if !session.quiet {

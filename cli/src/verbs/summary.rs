@@ -71,6 +71,11 @@ async fn update(repo: &Repo, pairs: &[String]) -> Result<()> {
     make(repo, metadata).await
 }
 
+/// Makes the summary anew, with nothing but what the repository holds.
+pub(super) async fn make_now(repo: &Repo) -> Result<()> {
+    make(repo, Dict::new()).await
+}
+
 /// Makes the summary anew, as it is now.
 async fn make(repo: &Repo, metadata: Dict) -> Result<()> {
     let mut options = SummaryOptions::default();

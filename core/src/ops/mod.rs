@@ -2,6 +2,7 @@
 
 pub mod checkout;
 pub mod commit;
+pub mod copy;
 pub mod diff;
 pub mod fsck;
 pub mod labels;

@@ -40,6 +40,7 @@ pub struct Repo {
     state: Arc<dyn RepoState>,
     codec: Arc<dyn Codec>,
     pool: Pool,
+    address: Option<Arc<str>>,
 }
 
 impl Repo {
@@ -55,6 +56,7 @@ impl Repo {
             state,
             codec: Arc::new(FlateCodec),
             pool: Pool::default(),
+            address: None,
         }
     }
 
@@ -74,6 +76,13 @@ impl Repo {
     #[must_use]
     pub fn with_pool(mut self, pool: Pool) -> Self {
         self.pool = pool;
+        self
+    }
+
+    /// Sets the address by which messages name the repository.
+    #[must_use]
+    pub fn at(mut self, address: impl Into<Arc<str>>) -> Self {
+        self.address = Some(address.into());
         self
     }
 

@@ -47,9 +47,10 @@ pub trait RemoteRepo: Debug + Send + Sync + 'static {
 #[async_trait]
 impl RemoteRepo for Repo {
     fn describe(&self) -> String {
-        match self.objects().local() {
-            Some(local) => local.directory().display().to_string(),
-            None => format!("{:?}", self.objects()),
+        match (&self.address, self.objects().local()) {
+            (Some(address), _) => address.to_string(),
+            (None, Some(local)) => local.directory().display().to_string(),
+            (None, None) => format!("{:?}", self.objects()),
         }
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let mut remotes = BTreeMap::new();
-    for config in configs(&session.open_fs().await?).await? {
+    for config in configs(&session.open_place().await?).await? {
         for name in RemoteConfig::list(&config) {
             // The repository's own come first, and count.
             remotes.entry(name).or_insert_with(|| config.clone());

@@ -47,7 +47,7 @@ pub(crate) async fn fetch_summary(
     session: &Session,
     name: &RemoteName,
 ) -> Result<Option<SignedSummary>> {
-    let remote = remote_config(&session.open_fs().await?, name).await?;
+    let remote = remote_config(&session.open_place().await?, name).await?;
     let options = source::http_options(&remote, session.name)?;
     let source = source::open(&remote.url, None, &options).await?;
     Ok(source.repo.read_summary().await?)

@@ -7,12 +7,16 @@
 mod gate;
 mod refs;
 
+pub(crate) use refs::retrying;
+
 use std::sync::Arc;
 
 use crate::archive::ArchiveRemote;
 use crate::error::{Error, Result};
 use crate::format::{Branch, Checksum, CollectionId, RemoteName};
-use crate::ops::replicate::{ReplicateOptions, ReplicateReport, replicate};
+use crate::ops::replicate::{
+    ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
+};
 use crate::repo::{Phase, RemoteRepo, Repo};
 use crate::store::{LockKind, ObjectSource, RefName, SignedSummary};
 
@@ -193,6 +197,25 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
         keep_summary(repo, summary).await?;
     }
     Ok(PullReport { refs, replicated })
+}
+
+/// Finds out what [`pull`] would move, and moves nothing.
+///
+/// # Errors
+///
+/// As the pull itself would fail, but for what is only seen of files when they come.
+pub async fn plan_pull(
+    repo: &Repo,
+    source: &PullSource,
+    options: &PullOptions,
+    effort: SizeEffort,
+) -> Result<ReplicatePlan> {
+    let summary = refs::needed_summary(source, options).await?;
+    let wanted = refs::resolve(source, options, summary.as_ref()).await?;
+    let mut sources = options.local_caches.clone();
+    sources.push(source.objects.clone());
+    let commits: Vec<_> = wanted.iter().map(|(_, commit)| *commit).collect();
+    plan(&sources, repo, &commits, &options.replicate, effort).await
 }
 
 async fn keep_summary(repo: &Repo, summary: SignedSummary) -> Result<()> {

@@ -116,7 +116,7 @@ async fn read_branch(
 }
 
 /// Does something small again while it is merely unavailable.
-pub(super) async fn retrying<'a, T>(
+pub(crate) async fn retrying<'a, T>(
     retry: &Retry,
     once: impl Fn() -> BoxFuture<'a, Result<T>>,
 ) -> Result<T> {

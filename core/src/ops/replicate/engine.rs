@@ -16,7 +16,7 @@ use super::sources::Attempt;
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::{Checksum, FileHeader, ObjectName, ObjectType};
 use crate::repo::{Certainty, Phase, Repo};
-use crate::store::{Batch, Body, Incoming, Payload, Put, ScratchFile};
+use crate::store::{Batch, Body, Encoding, Incoming, Payload, Put, ScratchFile, Stored};
 
 /// How many names are looked up in one go.
 const LOOKUP_NAMES_MAX: usize = 512;
@@ -329,7 +329,13 @@ impl<'e> Run<'e> {
     fn on_stored(&mut self, puts: Vec<Result<Put>>) -> Result<()> {
         let remote = self.engine.remotes().next().is_some();
         for put in puts {
-            let Err(error) = put else { continue };
+            let error = match put {
+                Ok(put) => {
+                    self.note_written(&put);
+                    continue;
+                }
+                Err(error) => error,
+            };
             let file = match error.subject() {
                 Some(Subject::Object(name)) if name.object_type == ObjectType::File => *name,
                 _ => return Err(error),
@@ -342,6 +348,18 @@ impl<'e> Run<'e> {
             self.want_remote(vec![file.checksum]);
         }
         Ok(())
+    }
+
+    fn note_written(&mut self, put: &Put) {
+        if put.stored == Stored::Present {
+            return;
+        }
+        let unpacked = self.engine.destination.objects().encoding() == Encoding::Canonical
+            && put.name.object_type == ObjectType::File;
+        self.report.written_bytes += match unpacked {
+            true => put.unpacked_bytes,
+            false => put.stored_bytes,
+        };
     }
 
     fn note_commit(&mut self, want: &Want) {
@@ -426,7 +444,10 @@ impl<'e> Run<'e> {
     ) -> Result<()> {
         // Two halves of which one is bad: once, all of it is fetched anew.
         let again = match put {
-            Ok(_) => false,
+            Ok(put) => {
+                self.note_written(&put);
+                false
+            }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 if !self.fetched_again.insert(checksum) {
                     return Err(error);

@@ -8,6 +8,7 @@ use futures::StreamExt;
 
 use super::options::{Limits, Retry};
 use super::pace::Pace;
+use crate::codec::FlateCodec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ObjectName;
 use crate::pool::Pool;
@@ -44,6 +45,15 @@ pub(super) struct Arrival {
     pub(super) incoming: Incoming,
     pub(super) spooled: Option<Box<dyn ScratchFile>>,
     pub(super) bytes: u64,
+}
+
+/// What the beginning of a file object says. Not verified.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    /// How long it is at the source, if that is told.
+    pub(super) stored_bytes: Option<u64>,
+    /// How long its content is.
+    pub(super) content_bytes: u64,
 }
 
 /// How far a transfer has come: kept over tries.
@@ -124,13 +134,66 @@ impl Fetcher {
             (Some(source), Some(_)) => self.content_file(&**source, name).await,
             _ => {
                 let fetched = self.source.fetch(name).await.map_err(|e| e.about(*name))?;
-                Ok(fetched.map(|body| Arrival {
-                    incoming: Incoming::named(*name, body),
-                    spooled: None,
-                    bytes: 0,
+                Ok(fetched.map(|body| {
+                    let bytes = announced_bytes(&body).unwrap_or_default();
+                    self.count(usize::try_from(bytes).unwrap_or(usize::MAX));
+                    Arrival {
+                        incoming: Incoming::named(*name, body),
+                        spooled: None,
+                        bytes,
+                    }
                 }))
             }
         }
+    }
+
+    /// Reads the beginning of a file object. `None`: the source has it not.
+    pub(super) async fn head(&self, name: &ObjectName) -> Result<Option<Head>> {
+        let mut attempt = 0;
+        loop {
+            match self.head_once(name).await {
+                Ok(head) => {
+                    self.pace.succeeded();
+                    return Ok(head);
+                }
+                Err(error) => {
+                    attempt += 1;
+                    self.wait_or_fail(error.about(*name), attempt, name).await?;
+                }
+            }
+        }
+    }
+
+    async fn head_once(&self, name: &ObjectName) -> Result<Option<Head>> {
+        let Some(body) = self.source.fetch(name).await? else {
+            return Ok(None);
+        };
+        let stored_bytes = announced_bytes(&body);
+        let name = *name;
+        let content = move || {
+            let content = Incoming::named(name, body).into_content(&FlateCodec)?;
+            Ok(content.content_bytes())
+        };
+        let content_bytes = self.pool.run(content).await?;
+        Ok(Some(Head {
+            stored_bytes,
+            content_bytes,
+        }))
+    }
+
+    /// Returns how many bytes of a file an earlier transfer left.
+    pub(super) async fn kept_bytes(&self, name: &ObjectName) -> Result<u64> {
+        let (Some(source), Some(scratch)) = (&self.resumable, &self.scratch) else {
+            return Ok(0);
+        };
+        let path = source.object_path(name);
+        if !self.kept.lock().is_ok_and(|kept| kept.contains(&path)) {
+            return Ok(0);
+        }
+        let file = scratch.take(source.origin(), &path).await?;
+        // Only what has a validator can be continued.
+        let file = file.filter(|file| file.validator().is_some());
+        Ok(file.map_or(0, |file| file.received_bytes()))
     }
 
     async fn content_file(
@@ -306,6 +369,15 @@ impl Fetcher {
         self.progress.update(|snapshot| snapshot.retries += 1);
         tokio::time::sleep(wait).await;
         Ok(())
+    }
+}
+
+/// Returns how long a body is said to be where it comes from.
+fn announced_bytes(body: &Body) -> Option<u64> {
+    match body {
+        Body::Filez { stored_bytes, .. } => *stored_bytes,
+        Body::File { content_bytes, .. } => Some(*content_bytes),
+        Body::Metadata(_) => None,
     }
 }
 

@@ -13,3 +13,10 @@ pub trait CommitGate: Debug + Send + Sync {
     /// Returns an error to refuse `commit`. Its bytes hash to `checksum`.
     async fn admit(&self, checksum: &Checksum, commit: &Commit) -> Result<()>;
 }
+
+/// Does what must come before commits become visible.
+#[async_trait]
+pub trait BeforeCommit: Debug + Send + Sync {
+    /// Does it; an error keeps them invisible.
+    async fn before_commit(&self) -> Result<()>;
+}

@@ -12,12 +12,14 @@ mod gate;
 mod lookup;
 mod options;
 mod pace;
+mod plan;
 mod planner;
 mod sources;
 
 pub use crate::repo::Depth;
-pub use gate::CommitGate;
+pub use gate::{BeforeCommit, CommitGate};
 pub use options::{FilePolicy, Limits, ReplicateOptions, Retry, Scope};
+pub use plan::{EstimatedFrom, ExactFrom, PlannedBytes, ReplicatePlan, SizeEffort, plan};
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -43,6 +45,9 @@ pub struct ReplicateReport {
     pub commits_transferred: u64,
     /// Bytes that came over the transport.
     pub transferred_bytes: u64,
+    /// How long the objects are that were new: files as they lie in an archive, or by their content
+    /// where the destination keeps that as it is.
+    pub written_bytes: u64,
     /// What was written.
     pub written: BatchStats,
     /// The commits that were walked, the ones asked for and their history.
@@ -82,6 +87,9 @@ pub async fn replicate(
     let partial = options.scope != Scope::Everything;
     if partial {
         mark_partial(destination, &report.commits).await?;
+    }
+    if let Some(last) = &options.before_commit {
+        last.before_commit().await?;
     }
     report.written = batch.commit().await?;
     for commit in &report.commits {

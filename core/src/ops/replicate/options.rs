@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::CommitGate;
+use super::gate::{BeforeCommit, CommitGate};
 
 use crate::format::{METADATA_BYTES_MAX, TREE_DEPTH_MAX};
 use crate::repo::{Depth, Progress};
@@ -29,6 +29,8 @@ pub struct ReplicateOptions {
     pub durability: Durability,
     /// Who decides whether a commit may come in.
     pub gate: Option<Arc<dyn CommitGate>>,
+    /// What has to happen when all is stored, and nothing is visible yet.
+    pub before_commit: Option<Arc<dyn BeforeCommit>>,
     /// Who listens.
     pub progress: Progress,
 }
@@ -44,6 +46,7 @@ impl Default for ReplicateOptions {
             requests_max: 24,
             durability: Durability::Configured,
             gate: None,
+            before_commit: None,
             progress: Progress::default(),
         }
     }

@@ -242,6 +242,11 @@ impl Planner {
 
     /// Returns how long a file is in an archive, where a commit announced it.
     pub(super) fn archived_bytes(&self, file: &Checksum) -> Option<u64> {
-        self.sizes.get(file).map(|size| size.archived_bytes)
+        self.announced(file).map(|size| size.archived_bytes)
+    }
+
+    /// Returns what a commit announced of a file.
+    pub(super) fn announced(&self, file: &Checksum) -> Option<ObjectSize> {
+        self.sizes.get(file).copied()
     }
 }

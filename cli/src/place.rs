@@ -1,0 +1,274 @@
+//! Where a repository is: the addresses that users write, and how each is opened.
+//!
+//! ```text
+//! PATH, file://PATH    a directory
+//! sqlite:FILE          one SQLite file
+//! http(s)://HOST/PATH  an archive on a web server: pulled and copied from
+//! NAME                 a remote of the repository at hand: pulled and copied from, or pushed to
+//! ```
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use treeferry_backend_fs::FsRepo;
+use treeferry_backend_sqlite::{CreateOptions, OpenOptions, SqliteRepo};
+use treeferry_core::ErrorKind;
+use treeferry_core::format::{CollectionId, RemoteName};
+use treeferry_core::ops::pull::PullSource;
+use treeferry_core::repo::{RemoteConfig, Repo};
+use treeferry_transport_http::HttpOptions;
+
+use crate::failure::{Failure, Result};
+use crate::session::{Session, has_remote, open_fs, remote_config, repo_of};
+use crate::source;
+
+/// What is said of a place that is not among those above.
+const KINDS: &str = "expected a path, sqlite:FILE or http(s)://HOST/PATH";
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Directory(PathBuf),
+    Sqlite(PathBuf),
+    Web(String),
+}
+
+/// A repository that was opened, and the directory that it is, if it is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    pub(crate) repo: Repo,
+    pub(crate) fs: Option<FsRepo>,
+}
+
+/// A place that is read from.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// A repository of which everything can be read.
+    Repo(Repo),
+    /// A remote, which shows what its summary lists.
+    Remote(PullSource),
+}
+
+impl Place {
+    /// Reads an address. Whatever has no scheme is a path.
+    pub(crate) fn parse(text: &OsStr) -> Result<Self> {
+        let bytes = text.as_bytes();
+        let below = |scheme: &[u8]| {
+            let rest = bytes.strip_prefix(scheme)?;
+            Some(PathBuf::from(OsString::from(OsStr::from_bytes(rest))))
+        };
+        let shown = || text.to_string_lossy().into_owned();
+        let place = if let Some(path) = below(b"sqlite:") {
+            Self::Sqlite(path)
+        } else if let Some(path) = below(b"file://") {
+            Self::Directory(path)
+        } else if bytes.starts_with(b"http://") || bytes.starts_with(b"https://") {
+            Self::Web(shown())
+        } else if has_scheme(bytes) {
+            return Err(Failure::new(format!("{}: {KINDS}", shown())));
+        } else {
+            Self::Directory(text.into())
+        };
+        match &place {
+            Self::Sqlite(path) | Self::Directory(path) if path.as_os_str().is_empty() => {
+                let message = format!("{:?}: no path is given; {KINDS}", shown());
+                Err(Failure::new(message))
+            }
+            _ => Ok(place),
+        }
+    }
+
+    /// Opens the repository.
+    pub(crate) async fn open(&self) -> Result<Opened> {
+        match self {
+            Self::Directory(path) => {
+                let fs = open_fs(path.clone()).await?;
+                let repo = repo_of(fs.clone());
+                Ok(Opened { repo, fs: Some(fs) })
+            }
+            Self::Sqlite(path) => {
+                let opened = SqliteRepo::open(path.clone(), OpenOptions::default()).await;
+                let sqlite = opened.map_err(|error| match error.kind() {
+                    ErrorKind::Missing => self.not_there(error),
+                    _ => error.into(),
+                })?;
+                Ok(self.opened(Repo::new(Arc::new(sqlite))))
+            }
+            Self::Web(_) => Err(self.read_only()),
+        }
+    }
+
+    /// Makes an empty repository where that takes no choice of a mode, or opens the one that is there.
+    pub(crate) async fn create(&self, collection_id: Option<CollectionId>) -> Result<Opened> {
+        match self {
+            Self::Directory(_) => Err(Failure::new(format!(
+                "{self}: of which mode? 'init --mode=MODE' makes a repository in a directory"
+            ))),
+            Self::Sqlite(path) => {
+                let options = CreateOptions {
+                    collection_id,
+                    ..CreateOptions::default()
+                };
+                let sqlite = SqliteRepo::create(path.clone(), options).await?;
+                Ok(self.opened(Repo::new(Arc::new(sqlite))))
+            }
+            Self::Web(_) => Err(self.read_only()),
+        }
+    }
+
+    fn opened(&self, repo: Repo) -> Opened {
+        let repo = repo.at(self.to_string());
+        Opened { repo, fs: None }
+    }
+
+    fn read_only(&self) -> Failure {
+        let message = "a web server can only be pulled or copied from";
+        Failure::new(format!("{self}: {message}"))
+    }
+
+    fn not_there(&self, error: treeferry_core::Error) -> Failure {
+        let help = format!("'--repo={self} init' makes a repository there");
+        Failure::from(error).with_help(&help)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Web(url) => f.write_str(url),
+        }
+    }
+}
+
+/// Returns whether an address begins with a scheme, such as `ftp://`.
+fn has_scheme(address: &[u8]) -> bool {
+    let scheme = address
+        .iter()
+        .take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
+    let length = scheme.count();
+    length > 0 && address[length..].starts_with(b"://")
+}
+
+/// Returns whether `text` is an address, and not `REMOTE` or `REMOTE:BRANCH`.
+pub(crate) fn is_address(text: &str) -> bool {
+    let scheme = has_scheme(text.as_bytes()) || text.starts_with("sqlite:");
+    let before = text.split(':').next().unwrap_or_default();
+    scheme || before.contains('/') || matches!(text, "." | "..")
+}
+
+/// Returns the name, if `address` can only be that of a remote or a directory.
+fn as_name(address: &OsStr) -> Option<RemoteName> {
+    address.to_str()?.parse().ok()
+}
+
+/// Opens what `address` names to be pulled from. A name is a remote of the repository at hand, if it
+/// has one of that name.
+pub(crate) async fn open_origin(session: &Session, address: &OsStr) -> Result<Origin> {
+    if let Some(remote) = named_remote(session, address).await? {
+        let http = source::http_options(&remote, session.name)?;
+        return open_url(&remote.url, remote.content_url.as_deref(), &http).await;
+    }
+    match Place::parse(address)? {
+        Place::Web(url) => open_url(&url, None, &source::plain_http()).await,
+        place => Ok(Origin::Repo(place.open().await?.repo)),
+    }
+}
+
+/// Opens what `address` names to be written to.
+pub(crate) async fn open_target(session: &Session, address: &OsStr) -> Result<(Place, Opened)> {
+    let place = match named_remote(session, address).await? {
+        Some(remote) => Place::parse(OsStr::new(&*remote.url))
+            .map_err(|e| e.context(format_args!("remote \"{}\"", remote.name)))?,
+        None => Place::parse(address)?,
+    };
+    let opened = place.open().await?;
+    Ok((place, opened))
+}
+
+async fn open_url(url: &str, content_url: Option<&str>, http: &HttpOptions) -> Result<Origin> {
+    match Place::parse(OsStr::new(url)) {
+        // Lists of mirrors are not addresses, and whoever opens them says so.
+        Ok(Place::Web(_)) | Err(_) => {
+            Ok(Origin::Remote(source::open(url, content_url, http).await?))
+        }
+        Ok(place) => Ok(Origin::Repo(place.open().await?.repo)),
+    }
+}
+
+/// Returns the configuration of the remote that `address` names, if the repository at hand has it.
+async fn named_remote(session: &Session, address: &OsStr) -> Result<Option<RemoteConfig>> {
+    let Some(name) = as_name(address) else {
+        return Ok(None);
+    };
+    // Without a repository at hand there are no remotes.
+    let Ok(at) = session.place() else {
+        return Ok(None);
+    };
+    let Ok(opened) = at.open().await else {
+        return Ok(None);
+    };
+    if !has_remote(&opened, &name).await? {
+        return Ok(None);
+    }
+    remote_config(&opened, &name).await.map(Some)
+}
+
+impl From<Origin> for PullSource {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Repo(repo) => repo.into(),
+            Origin::Remote(source) => source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Place> {
+        Place::parse(OsStr::new(text))
+    }
+
+    #[test]
+    fn what_has_no_scheme_is_a_path() {
+        for path in ["repo", "./a:b", "/srv/repo", "a b", "sqlite", "usb"] {
+            assert_eq!(parse(path).unwrap(), Place::Directory(path.into()));
+        }
+        let file = parse("file:///srv/repo").unwrap();
+        assert_eq!(file, Place::Directory("/srv/repo".into()));
+    }
+
+    #[test]
+    fn schemes_name_what_holds_the_repository() {
+        let sqlite = parse("sqlite:a/b.sqlite").unwrap();
+        assert_eq!(sqlite, Place::Sqlite("a/b.sqlite".into()));
+        assert_eq!(sqlite.to_string(), "sqlite:a/b.sqlite");
+        let url = "https://example.org/repo";
+        assert_eq!(parse(url).unwrap(), Place::Web(url.into()));
+    }
+
+    #[test]
+    fn a_remote_and_its_branch_are_no_address() {
+        for remote in ["origin", "origin:os/stable", "origin:a"] {
+            assert!(!is_address(remote), "{remote}");
+        }
+        for address in ["sqlite:a", "./a", "a/b", ".", "https://example.org"] {
+            assert!(is_address(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_by_name() {
+        for bad in ["ftp://example.org/repo", "sqlite:", "file://", ""] {
+            let failure = parse(bad).unwrap_err().to_string();
+            assert!(failure.contains("expected a path"), "{failure}");
+            assert!(failure.contains(bad), "{failure}");
+        }
+    }
+}
