@@ -83,6 +83,8 @@ enum Verb {
     Serve(verbs::serve::Args),
     /// Show a commit, or another object
     Show(verbs::show::Args),
+    /// Sign a commit, or verify its signatures
+    Sign(verbs::sign::Args),
     /// Write and show the list of refs that clients fetch
     Summary(verbs::summary::Args),
     #[command(external_subcommand)]
@@ -183,6 +185,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::RevParse(args) => session.wait(verbs::rev_parse::run(args, &session)),
         Verb::Serve(args) => session.wait(verbs::serve::run(args, &session)),
         Verb::Show(args) => session.wait(verbs::show::run(args, &session)),
+        Verb::Sign(args) => session.wait(verbs::sign::run(args, &session)),
         Verb::Summary(args) => session.wait(verbs::summary::run(args, &session)),
         Verb::Other(args) => verbs::extension::run(&args, &session, &usage::verbs(&App::command())),
     }

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Denied,
     /// The bytes are not what they should be. Try another source.
     Corrupt,
+    /// Nobody who is trusted vouches for it. Try another source, or look at the trusted keys.
+    Untrusted,
     /// Something that must be there is not.
     Missing,
     /// There is no room.
@@ -192,6 +194,7 @@ impl Error {
             ErrorKind::Indeterminate => "indeterminate",
             ErrorKind::Denied => "denied",
             ErrorKind::Corrupt => "corrupt",
+            ErrorKind::Untrusted => "untrusted",
             ErrorKind::Missing => "missing",
             ErrorKind::NoSpace { .. } => "no-space",
             ErrorKind::Unsupported => "unsupported",

@@ -10,6 +10,7 @@ pub mod format;
 pub mod ops;
 pub mod pool;
 pub mod repo;
+pub mod sign;
 pub mod store;
 pub mod transport;
 

@@ -28,6 +28,7 @@ pub(crate) mod reset;
 pub(crate) mod rev_parse;
 pub(crate) mod serve;
 pub(crate) mod show;
+pub(crate) mod sign;
 pub(crate) mod size_text;
 pub(crate) mod summary;
 pub(crate) mod summary_text;

@@ -9,7 +9,7 @@ use treeferry_core::ops::pull::{
     AgeCheck, Bindings, KeepSummary, Naming, PullOptions, PullRef, PullReport, pull,
 };
 use treeferry_core::ops::replicate::{Depth, FilePolicy, ReplicateOptions, Scope};
-use treeferry_core::repo::{RemoteConfig, Repo, Required};
+use treeferry_core::repo::{RemoteConfig, Repo};
 use treeferry_core::store::Durability;
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
@@ -19,7 +19,7 @@ use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::is_address;
 use crate::session::{Name, Session, open_fs, remote_config, resolve};
-use crate::{output, progress, source};
+use crate::{dates, output, progress, source, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -122,6 +122,12 @@ pub(crate) struct Common {
     /// Accept commits that say they are for another ref
     #[arg(long)]
     disable_verify_bindings: bool,
+    /// Require that commits are signed by this KEY or one in the file at PATH; can be repeated
+    #[arg(long, value_name = "KEYTYPE=inline:KEY or file:PATH")]
+    sign_verify: Vec<String>,
+    /// Require that the summary is, too
+    #[arg(long, requires = "sign_verify")]
+    sign_verify_summary: bool,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
@@ -138,8 +144,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let opened = session.open_place().await?;
     let repo = opened.repo.clone();
     let remote = remote_config(&opened, &name.parse()?).await?;
-    refuse_unverifiable(&remote)?;
     let mut options = args.library_options(&repo).await?;
+    options.verify = trust::of_remote(&remote)?;
+    args.common.add_trust(&mut options)?;
     options.refs = match branches.is_empty() {
         false => branches
             .iter()
@@ -261,27 +268,6 @@ fn configured_refs(remote: &RemoteConfig) -> Result<Vec<PullRef>> {
     Ok(refs.collect())
 }
 
-/// A remote whose signatures cannot be checked must not be pulled from as if they had been.
-fn refuse_unverifiable(remote: &RemoteConfig) -> Result<()> {
-    let wanted = [
-        ("gpg-verify", remote.gpg_verify),
-        ("gpg-verify-summary", remote.gpg_verify_summary),
-        ("sign-verify", remote.sign_verify),
-        ("sign-verify-summary", remote.sign_verify_summary),
-    ];
-    match wanted
-        .iter()
-        .find(|(_, required)| *required == Required::Yes)
-    {
-        None => Ok(()),
-        Some((key, _)) => Err(Failure::new(format!(
-            "Remote \"{0}\": {key} is on, and this version cannot verify signatures; to pull \
-             without verification: config set --group='remote \"{0}\"' {key} false",
-            remote.name
-        ))),
-    }
-}
-
 async fn naming(args: &Args, repo: &Repo, remote: &RemoteConfig) -> Result<Naming> {
     if !args.mirror {
         return Ok(Naming::Remote(remote.name.clone()));
@@ -333,6 +319,18 @@ fn http_options(args: &Args, remote: &RemoteConfig, name: Name) -> Result<HttpOp
 }
 
 impl Common {
+    /// Requires the signatures that the command line asks for, besides those that are required.
+    pub(super) fn add_trust(&self, options: &mut PullOptions) -> Result<()> {
+        let trust = trust::of_keys(&self.sign_verify)?;
+        let verify = &mut options.verify;
+        if self.sign_verify_summary {
+            verify.summary = std::mem::take(&mut verify.summary).and(trust.clone());
+        }
+        verify.commits = std::mem::take(&mut verify.commits).and(trust);
+        verify.now_secs = Some(dates::now());
+        Ok(())
+    }
+
     /// Returns the options of the library that these are.
     pub(super) fn pull_options(&self) -> Result<PullOptions> {
         if self.require_static_deltas {

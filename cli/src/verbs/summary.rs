@@ -1,12 +1,16 @@
 //! `summary`: makes or shows the summary of a repository.
 
+use std::sync::Arc;
+
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata, update_summary};
 use treeferry_core::repo::Repo;
+use treeferry_core::sign::Signer;
 
 use super::commit::split_pair;
 use super::summary_text::{self, Question};
 use crate::failure::{Failure, Result};
+use crate::keys::SignOptions;
 use crate::session::Session;
 use crate::{dates, deltas};
 
@@ -30,6 +34,8 @@ pub(crate) struct Args {
     /// Keep VALUE, GVariant text, under KEY in the summary; can be repeated
     #[arg(short = 'm', long, value_name = "KEY=VALUE")]
     add_metadata: Vec<String>,
+    #[command(flatten)]
+    sign: SignOptions,
     /// Log what is done to standard error
     // Here -v is --view.
     #[arg(long)]
@@ -39,7 +45,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let repo = session.open().await?;
     if args.update {
-        return update(&repo, &args.add_metadata).await;
+        return update(&repo, &args).await;
     }
     let question = match (&args.print_metadata_key, args.list_metadata_keys, args.raw) {
         (Some(key), ..) => Question::Key(key),
@@ -59,16 +65,16 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     summary_text::print(&summary, question)
 }
 
-async fn update(repo: &Repo, pairs: &[String]) -> Result<()> {
+async fn update(repo: &Repo, args: &Args) -> Result<()> {
     let mut metadata = Dict::new();
-    for pair in pairs {
+    for pair in &args.add_metadata {
         let (key, text) = split_pair(pair)?;
         let value = Value::parse_text(text, None).map_err(|e| {
             Failure::from(e).context(format_args!("Error parsing variant ‘{text}’"))
         })?;
         metadata.insert(key, value);
     }
-    make(repo, metadata).await
+    make(repo, metadata, args.sign.signers()?).await
 }
 
 /// Makes the summary anew, with nothing but what the repository holds.
@@ -77,10 +83,11 @@ pub(super) async fn make_now(repo: &Repo) -> Result<()> {
 }
 
 /// Makes the summary anew, as it is now.
-async fn make(repo: &Repo, metadata: Dict) -> Result<()> {
+async fn make(repo: &Repo, metadata: Dict, signers: Vec<Arc<dyn Signer>>) -> Result<()> {
     let mut options = SummaryOptions::default();
     options.now_secs = dates::now();
     options.metadata = metadata;
+    options.signers = signers;
     if let Some(local) = repo.objects().local() {
         let directory = local.directory().to_owned();
         let listed = repo.pool().run(move || Ok(deltas::list(&directory)));
@@ -106,7 +113,7 @@ pub(crate) async fn after(change: Change, repo: &Repo) -> Result<()> {
     let is_set = |key| Ok::<_, Failure>(config.boolean("core", key)?.unwrap_or(false));
     let of_commits = change == Change::Commit && is_set("commit-update-summary")?;
     match of_commits || is_set("auto-update-summary")? {
-        true => make(repo, Dict::new()).await,
+        true => make(repo, Dict::new(), Vec::new()).await,
         false => Ok(()),
     }
 }

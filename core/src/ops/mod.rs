@@ -11,4 +11,5 @@ mod local_file;
 pub mod prune;
 pub mod pull;
 pub mod replicate;
+pub mod sign;
 pub mod summary;

@@ -4,6 +4,7 @@
 //! of the metadata included: it comes out of a hash table, so what is added first matters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -14,7 +15,9 @@ use crate::format::{
     Checksum, CollectionId, Commit, DirMeta, DirTree, ObjectName, ObjectType, RemoteName, Summary,
     SummaryRef, Xattrs,
 };
+use crate::ops::sign::{add, make};
 use crate::repo::{RemoteConfig, Repo, bad, load_metadata};
+use crate::sign::Signer;
 use crate::store::{
     BatchOptions, ExpectedRef, Incoming, LockKind, RefAnswer, RefName, RefSpace, RefUpdate,
     RefValue, SignedSummary,
@@ -38,20 +41,24 @@ pub struct SummaryOptions {
     pub now_secs: u64,
     /// Metadata to add, such as `ostree.summary.expires`.
     pub metadata: Dict,
+    /// Who signs it.
+    pub signers: Vec<Arc<dyn Signer>>,
     /// The static deltas by name (`FROM-TO`, or `TO`), and what their superblocks hash to.
     pub deltas: Vec<(String, Checksum)>,
 }
 
-/// Makes a summary and puts it in the place of the one that is there; the signature of that is
-/// removed. Returns its bytes, for those who sign it.
+/// Makes a summary, has it signed, and puts it in the place of the one that is there. Without signers
+/// the signature of that is removed. Returns its bytes.
 pub async fn update_summary(repo: &Repo, options: &SummaryOptions) -> Result<Bytes> {
     let lock = repo.objects().lock(LockKind::Shared).await?;
     let summary = Bytes::from(build_summary(repo, options).await?.to_bytes());
-    let unsigned = SignedSummary {
+    let mut signatures = Dict::new();
+    add(&mut signatures, &make(&summary, &options.signers).await?)?;
+    let signed = SignedSummary {
         summary: summary.clone(),
-        signature: None,
+        signature: (!signatures.is_empty()).then(|| signatures.encode().into()),
     };
-    repo.state().write_summary(Some(unsigned)).await?;
+    repo.state().write_summary(Some(signed)).await?;
     drop(lock);
     Ok(summary)
 }

@@ -1,10 +1,13 @@
 //! The remotes that a repository's configuration names.
 
+use std::path::PathBuf;
+
 use super::Repo;
 use super::config::bad;
 use crate::error::{Error, Result};
 use crate::format::keyfile::KeyFile;
 use crate::format::{Branch, CollectionId, RemoteName};
+use crate::sign::SignVerify;
 use crate::store::ExtraName;
 
 /// One `[remote "NAME"]` of a configuration.
@@ -29,6 +32,10 @@ pub struct RemoteConfig {
     pub sign_verify: Required,
     /// Whether the summary must carry another kind of signature.
     pub sign_verify_summary: Required,
+    /// Which kinds, and by which keys.
+    pub sign: SignVerify,
+    /// Keyrings of OpenPGP, files and directories, in place of the machine's.
+    pub gpg_key_paths: Vec<PathBuf>,
     /// A text that any pull fails with: something has to be set up first.
     pub unconfigured_state: Option<String>,
     /// The proxy to go through.
@@ -126,6 +133,12 @@ impl RemoteConfig {
             gpg_verify_summary: section.required("gpg-verify-summary", Required::No)?,
             sign_verify: section.required("sign-verify", Required::No)?,
             sign_verify_summary: section.required("sign-verify-summary", Required::No)?,
+            sign: SignVerify::read(config, name)?,
+            gpg_key_paths: section
+                .list("gpgkeypath")?
+                .into_iter()
+                .map(PathBuf::from)
+                .collect(),
             unconfigured_state: section.string("unconfigured-state")?,
             proxy: section.string("proxy")?,
             tls: TlsConfig {

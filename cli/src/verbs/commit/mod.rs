@@ -12,6 +12,7 @@ use treeferry_core::repo::Repo;
 
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
+use crate::keys::SignOptions;
 use crate::output;
 use crate::session::Session;
 
@@ -118,6 +119,8 @@ pub(crate) struct Args {
     /// Record in the commit how large its objects are
     #[arg(long)]
     generate_sizes: bool,
+    #[command(flatten)]
+    sign: SignOptions,
     /// Do not wait for the disk: a power cut may take what was written
     #[arg(long, hide = true)]
     disable_fsync: bool,

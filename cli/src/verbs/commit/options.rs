@@ -66,6 +66,7 @@ pub(super) async fn options(args: &Args, repo: &Repo) -> Result<CommitOptions> {
     options.detached_metadata = detached
         .map(|pair| string_pair(pair))
         .collect::<Result<_>>()?;
+    options.signers = args.sign.signers()?;
     if args.bootable {
         options.bootable = Bootable::Yes;
     }

@@ -7,6 +7,7 @@ use treeferry_core::repo::{IfExists, NewRemote};
 
 use super::{in_sysroot, name_of};
 use crate::failure::{Failure, Result};
+use crate::keys;
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -120,16 +121,14 @@ fn settings(args: &Args) -> Result<Vec<(String, String)>> {
 }
 
 /// Reads `KEYTYPE=inline:KEY` or `KEYTYPE=file:PATH`.
-fn verification_key(text: &str) -> Result<(&str, &'static str, &str)> {
+pub(crate) fn verification_key(text: &str) -> Result<(&str, &'static str, &str)> {
     let malformed = || {
         Failure::new(format!(
             "Failed to parse KEYTYPE=[inline|file]:DATA in {text}"
         ))
     };
     let (kind, rest) = text.split_once('=').ok_or_else(malformed)?;
-    if !matches!(kind, "ed25519" | "spki") {
-        return Err(Failure::new("Requested signature type is not implemented"));
-    }
+    keys::scheme(Some(kind))?;
     match rest.split_once(':').ok_or_else(malformed)? {
         ("inline", key) => Ok((kind, "key", key)),
         ("file", path) => Ok((kind, "file", path)),

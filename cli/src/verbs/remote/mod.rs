@@ -15,6 +15,8 @@ use treeferry_core::format::RemoteName;
 use crate::failure::{Failure, Result};
 use crate::session::Session;
 
+pub(crate) use add::verification_key;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

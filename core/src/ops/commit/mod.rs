@@ -49,6 +49,7 @@ use crate::error::{Error, Result};
 use crate::format::gvariant::Dict;
 use crate::format::keyfile::KeyFile;
 use crate::format::{Checksum, Commit, ObjectName, ObjectType};
+use crate::ops::sign::sign_commit;
 use crate::repo::{Phase, Repo, TreeRoot};
 use crate::store::{
     Batch, BatchOptions, Encoding, ExpectedRef, Incoming, Leftovers, LinkView, LocalObjects,
@@ -136,6 +137,9 @@ async fn record_commit(
     }
     batch.commit().await?;
     write_detached(repo, options, &report.commit).await?;
+    if !options.signers.is_empty() {
+        sign_commit(repo, &report.commit, &options.signers).await?;
+    }
     if partial.is_none() {
         partial::clear(repo, &report.commit).await?;
     }

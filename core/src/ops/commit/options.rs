@@ -9,6 +9,7 @@ use crate::format::gvariant::Value;
 use crate::format::{Branch, Checksum, Refspec};
 use crate::ops::labels::Labels;
 use crate::repo::{Progress, TreeRoot};
+use crate::sign::Signer;
 use crate::store::{Durability, RefValue};
 
 /// What to record as a commit.
@@ -38,6 +39,8 @@ pub struct CommitOptions {
     pub keep_metadata: Vec<String>,
     /// Metadata beside the commit, in order; what the commit had is replaced.
     pub detached_metadata: Vec<(String, Value)>,
+    /// Who signs the commit, before the ref moves to it.
+    pub signers: Vec<Arc<dyn Signer>>,
     /// Which refs and collection are bound into the commit.
     pub bindings: Bindings,
     /// Whether it is marked bootable.

@@ -1,4 +1,5 @@
-//! Checks a commit before anything it names is fetched, and keeps its detached metadata.
+//! Checks a commit before anything it names is fetched: who signed it, where it belongs, how old it
+//! is. Keeps its detached metadata.
 
 use std::collections::HashMap;
 
@@ -13,6 +14,7 @@ use crate::format::gvariant::Dict;
 use crate::format::{Branch, Checksum, Commit, ObjectName};
 use crate::ops::replicate::{CommitGate, Retry};
 use crate::repo::Repo;
+use crate::sign::{Trust, VerifyPolicy, require};
 use crate::store::{RefValue, Swap};
 
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(super) struct PullGate {
     retry: Retry,
     bindings: Bindings,
     collection: Option<String>,
+    verify: VerifyPolicy,
     asked_for: HashMap<Checksum, Vec<AskedFor>>,
     /// What came for each commit, until it can be kept.
     detached: Mutex<Vec<(Checksum, Bytes)>>,
@@ -67,24 +70,49 @@ impl PullGate {
             retry: options.replicate.retry,
             bindings: options.bindings,
             collection: options.collection_id.as_ref().map(ToString::to_string),
+            verify: options.verify.clone(),
             asked_for,
             detached: Mutex::default(),
         })
     }
 
-    async fn fetch_detached(&self, checksum: &Checksum) -> Result<()> {
+    /// Fetches what stands beside a commit; `None` if there is nothing, or nothing to be kept.
+    async fn fetch_detached(&self, checksum: &Checksum) -> Result<Option<Bytes>> {
         let read = || self.source.repo.read_detached(checksum);
         let Some(detached) = retrying(&self.retry, || Box::pin(read())).await? else {
+            return Ok(None);
+        };
+        match Dict::decode(&detached) {
+            Ok(_) => {
+                let kept = (*checksum, detached.clone());
+                self.detached.lock().await.push(kept);
+            }
+            // The commit says nothing about it, and may be whole. Where signatures are required
+            // they are missing now.
+            Err(error) => tracing::warn!(%checksum, %error, "its detached metadata is not kept"),
+        }
+        Ok(Some(detached))
+    }
+
+    /// Verifies the signatures of a commit. Those it has here count as well, so that a remote which
+    /// serves none any more takes nothing away.
+    async fn verify(
+        &self,
+        checksum: &Checksum,
+        bytes: &Bytes,
+        detached: Option<Bytes>,
+    ) -> Result<()> {
+        let Trust::Signed(verifier) = &self.verify.commits else {
             return Ok(());
         };
-        let name = ObjectName::commit(*checksum);
-        Dict::decode(&detached).map_err(|e| {
-            Error::corrupt("its detached metadata is not well formed")
-                .because(e)
-                .about(name)
-        })?;
-        self.detached.lock().await.push((*checksum, detached));
-        Ok(())
+        let detached = match detached {
+            None => self.repo.state().read_detached(checksum).await?,
+            found => found,
+        };
+        let (verifier, bytes, now) = (verifier.clone(), bytes.clone(), self.verify.now_secs);
+        let pool = self.repo.pool();
+        pool.run(move || require(&*verifier, &bytes, detached.as_deref(), now).map(drop))
+            .await
     }
 
     /// Keeps the detached metadata of the commits that came in: after they did, so that a pull that
@@ -161,11 +189,15 @@ impl PullGate {
 
 #[async_trait]
 impl CommitGate for PullGate {
-    async fn admit(&self, checksum: &Checksum, commit: &Commit) -> Result<()> {
+    async fn admit(&self, checksum: &Checksum, commit: &Commit, bytes: &Bytes) -> Result<()> {
+        let about = |error: Error| error.about(ObjectName::commit(*checksum));
+        let detached = self.fetch_detached(checksum).await?;
+        self.verify(checksum, bytes, detached)
+            .await
+            .map_err(about)?;
         for asked in self.asked_for.get(checksum).into_iter().flatten() {
-            self.check(asked, commit)
-                .map_err(|e| e.about(ObjectName::commit(*checksum)))?;
+            self.check(asked, commit).map_err(about)?;
         }
-        self.fetch_detached(checksum).await
+        Ok(())
     }
 }

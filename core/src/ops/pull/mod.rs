@@ -6,6 +6,7 @@
 
 mod gate;
 mod refs;
+mod summary;
 
 pub(crate) use refs::retrying;
 
@@ -18,6 +19,7 @@ use crate::ops::replicate::{
     ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
 };
 use crate::repo::{Phase, RemoteRepo, Repo};
+use crate::sign::VerifyPolicy;
 use crate::store::{LockKind, ObjectSource, RefName, SignedSummary};
 
 /// Where to pull from: what it holds, and its objects.
@@ -56,6 +58,9 @@ pub struct PullOptions {
     pub refs: Vec<PullRef>,
     /// Under which names they are kept here.
     pub naming: Naming,
+    /// What must be signed, and by whom. The default believes whoever answers: for remotes that are
+    /// oneself.
+    pub verify: VerifyPolicy,
     /// Whether a commit must say that it belongs to the ref it is pulled as.
     pub bindings: Bindings,
     /// The collection that the remote's refs belong to, if it is known.
@@ -158,6 +163,7 @@ pub struct PulledRef {
 ///
 /// # Errors
 ///
+/// [`Untrusted`](crate::ErrorKind::Untrusted) says whose signature is missing or why it does not count.
 /// [`Corrupt`](crate::ErrorKind::Corrupt) and [`Invalid`](crate::ErrorKind::Invalid) name the object
 /// or ref that the remote got wrong; nothing of that pull becomes visible, and no ref moves.
 /// [`Unavailable`](crate::ErrorKind::Unavailable) can be tried again: what came is kept.
@@ -168,7 +174,7 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
         .update(|snapshot| snapshot.phase = Phase::Resolving);
     // Held until the refs have moved: a prune in between would take what they are about to name.
     let _lock = repo.objects().lock(LockKind::Shared).await?;
-    let summary = refs::needed_summary(source, options).await?;
+    let summary = summary::needed(repo, source, options).await?;
     let wanted = refs::resolve(source, options, summary.as_ref()).await?;
     let mut planned = Vec::with_capacity(wanted.len());
     for (branch, commit) in wanted {

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::{KeepSummary, PullOptions, PullSource, PulledRef, nothing_there};
+use super::{PullOptions, PullSource, PulledRef, nothing_there};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::{Branch, Checksum, Summary};
 use crate::ops::replicate::Retry;
@@ -18,20 +18,6 @@ pub(super) struct Planned {
     pub(super) commit: Checksum,
 }
 
-/// Reads the summary if it is needed: to know all refs, or to keep it.
-pub(super) async fn needed_summary(
-    source: &PullSource,
-    options: &PullOptions,
-) -> Result<Option<SignedSummary>> {
-    if !options.refs.is_empty() && options.summary == KeepSummary::No {
-        return Ok(None);
-    }
-    retrying(&options.replicate.retry, || {
-        Box::pin(source.repo.read_summary())
-    })
-    .await
-}
-
 pub(super) async fn resolve(
     source: &PullSource,
     options: &PullOptions,
@@ -44,12 +30,39 @@ pub(super) async fn resolve(
     for pull_ref in &options.refs {
         let commit = match (&pull_ref.branch, pull_ref.commit) {
             (_, Some(commit)) => commit,
+            // Of a signed summary the refs are known to be the owner's: those of files are not.
+            (Some(branch), None) if options.verify.summary.is_required() => {
+                in_summary(source, summary, branch)?
+            }
             (Some(branch), None) => read_branch(source, options, branch).await?,
             (None, None) => return Err(Error::invalid("neither a ref nor a commit was named")),
         };
         wanted.push((pull_ref.branch.clone(), commit));
     }
     Ok(wanted)
+}
+
+fn in_summary(
+    source: &PullSource,
+    summary: Option<&SignedSummary>,
+    branch: &Branch,
+) -> Result<Checksum> {
+    let found = match summary {
+        Some(summary) => parse(source, summary)?.find(branch.as_str()).cloned(),
+        None => None,
+    };
+    found.map(|found| found.commit).ok_or_else(|| {
+        let problem = format!("No such branch '{branch}' in the repository's signed summary");
+        Error::missing(problem).about(Subject::Url(source.repo.describe()))
+    })
+}
+
+fn parse(source: &PullSource, summary: &SignedSummary) -> Result<Summary> {
+    Summary::parse(&summary.summary).map_err(|e| {
+        Error::corrupt("its summary is not well formed")
+            .because(e)
+            .about(Subject::Url(source.repo.describe()))
+    })
 }
 
 async fn all_of_summary(
@@ -62,11 +75,7 @@ async fn all_of_summary(
                        owner write one ('summary --update')";
         return Err(Error::missing(problem).about(url()));
     };
-    let parsed = Summary::parse(&summary.summary).map_err(|e| {
-        Error::corrupt("its summary is not well formed")
-            .because(e)
-            .about(url())
-    })?;
+    let parsed = parse(source, summary)?;
     let refs = parsed.refs.iter().map(|entry| {
         let branch = Branch::new(&entry.name).map_err(|e| {
             Error::corrupt("its summary names a ref that cannot be")
@@ -98,11 +107,7 @@ async fn read_branch(
     let url = || Subject::Url(source.repo.describe());
     let summary = retrying(retry, || Box::pin(source.repo.read_summary())).await?;
     if let Some(summary) = summary {
-        let parsed = Summary::parse(&summary.summary).map_err(|e| {
-            Error::corrupt("its summary is not well formed")
-                .because(e)
-                .about(url())
-        })?;
+        let parsed = parse(source, &summary)?;
         if let Some(found) = parsed.find(branch.as_str()) {
             return Ok(found.commit);
         }

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::error::Result;
 use crate::format::{Checksum, Commit};
@@ -10,8 +11,8 @@ use crate::format::{Checksum, Commit};
 /// Admits commits: checks signatures, bindings, age.
 #[async_trait]
 pub trait CommitGate: Debug + Send + Sync {
-    /// Returns an error to refuse `commit`. Its bytes hash to `checksum`.
-    async fn admit(&self, checksum: &Checksum, commit: &Commit) -> Result<()>;
+    /// Returns an error to refuse `commit`, whose `bytes` hash to `checksum`.
+    async fn admit(&self, checksum: &Checksum, commit: &Commit, bytes: &Bytes) -> Result<()>;
 }
 
 /// Does what must come before commits become visible.

@@ -68,7 +68,7 @@ impl Engine<'_> {
             return Ok(());
         };
         let commit = Commit::parse(bytes).map_err(|e| Error::from(e).about(want.name))?;
-        gate.admit(&want.name.checksum, &commit)
+        gate.admit(&want.name.checksum, &commit, bytes)
             .await
             .map_err(|e| e.about(want.name))
     }
