@@ -11,4 +11,5 @@ mod killed;
 mod memory;
 mod network;
 mod pull;
+mod signed;
 mod trouble;
