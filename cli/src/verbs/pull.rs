@@ -10,6 +10,7 @@ use treeferry_core::ops::pull::{
 };
 use treeferry_core::ops::replicate::{Depth, FilePolicy, ReplicateOptions, Scope};
 use treeferry_core::repo::{RemoteConfig, Repo};
+use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::Durability;
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
@@ -145,8 +146,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let repo = opened.repo.clone();
     let remote = remote_config(&opened, &name.parse()?).await?;
     let mut options = args.library_options(&repo).await?;
-    options.verify = trust::of_remote(&remote)?;
-    args.common.add_trust(&mut options)?;
+    options.verify = trust::of_remote(&remote)?.and(options.verify);
     options.refs = match branches.is_empty() {
         false => branches
             .iter()
@@ -319,16 +319,14 @@ fn http_options(args: &Args, remote: &RemoteConfig, name: Name) -> Result<HttpOp
 }
 
 impl Common {
-    /// Requires the signatures that the command line asks for, besides those that are required.
-    pub(super) fn add_trust(&self, options: &mut PullOptions) -> Result<()> {
+    /// Returns which signatures the command line asks for, whatever else does.
+    fn trust(&self) -> Result<VerifyPolicy> {
         let trust = trust::of_keys(&self.sign_verify)?;
-        let verify = &mut options.verify;
+        let mut policy = VerifyPolicy::commits(trust.clone(), dates::now());
         if self.sign_verify_summary {
-            verify.summary = std::mem::take(&mut verify.summary).and(trust.clone());
+            policy.summary = trust;
         }
-        verify.commits = std::mem::take(&mut verify.commits).and(trust);
-        verify.now_secs = Some(dates::now());
-        Ok(())
+        Ok(policy)
     }
 
     /// Returns the options of the library that these are.
@@ -338,6 +336,7 @@ impl Common {
             return Err(Failure::new(message));
         }
         let mut options = PullOptions::default();
+        options.verify = self.trust()?;
         if self.disable_verify_bindings {
             options.bindings = Bindings::Ignore;
         }

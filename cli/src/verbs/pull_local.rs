@@ -49,7 +49,6 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         .map_err(|e| e.context("opening repo"))?;
     let source = repo_of(source);
     let mut options = args.common.pull_options()?;
-    args.common.add_trust(&mut options)?;
     options.refs = match args.refs.is_empty() {
         true => own_refs(&source).await?,
         false => args

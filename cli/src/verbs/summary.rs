@@ -79,7 +79,7 @@ async fn update(repo: &Repo, args: &Args) -> Result<()> {
 
 /// Makes the summary anew, with nothing but what the repository holds.
 pub(super) async fn make_now(repo: &Repo) -> Result<()> {
-    make(repo, Dict::new()).await
+    make(repo, Dict::new(), Vec::new()).await
 }
 
 /// Makes the summary anew, as it is now.

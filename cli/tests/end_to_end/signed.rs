@@ -169,7 +169,9 @@ fn a_commit_that_openssl_signed_is_pulled_and_no_other() {
 
     // One bit, in the signature: refused, also where the commit is already.
     let mut broken = fs::read(&beside).unwrap();
-    let middle = broken.windows(64).position(|part| part == key.sign(&commit));
+    let middle = broken
+        .windows(64)
+        .position(|part| part == key.sign(&commit));
     broken[middle.unwrap() + 20] ^= 1;
     fs::write(&beside, &broken).unwrap();
     is_refused(&place, &server, &trusted, &refused);

@@ -64,6 +64,17 @@ impl VerifyPolicy {
         }
     }
 
+    /// Requires what both require.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            commits: self.commits.and(other.commits),
+            summary: self.summary.and(other.summary),
+            deltas: self.deltas.and(other.deltas),
+            now_secs: self.now_secs.or(other.now_secs),
+        }
+    }
+
     /// Returns the policy that commits are signed, so that `trust` accepts them.
     pub fn commits(trust: Trust, now_secs: u64) -> Self {
         Self {

@@ -49,7 +49,7 @@ impl Detached {
 
 #[async_trait]
 impl CommitGate for Detached {
-    async fn admit(&self, checksum: &Checksum, _commit: &Commit) -> Result<()> {
+    async fn admit(&self, checksum: &Checksum, _: &Commit, _: &Bytes) -> Result<()> {
         let read = || -> BoxFuture<'_, _> { self.source.repo.read_detached(checksum) };
         let Some(detached) = retrying(&self.retry, read).await? else {
             return Ok(());

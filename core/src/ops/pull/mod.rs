@@ -175,21 +175,7 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     // Held until the refs have moved: a prune in between would take what they are about to name.
     let _lock = repo.objects().lock(LockKind::Shared).await?;
     let summary = summary::needed(repo, source, options).await?;
-    let wanted = refs::resolve(source, options, summary.as_ref()).await?;
-    let mut planned = Vec::with_capacity(wanted.len());
-    for (branch, commit) in wanted {
-        let name = branch.as_ref().map(|branch| options.naming.name(branch));
-        let before = match &name {
-            Some(name) => repo.refs().read_ref(name).await?,
-            None => None,
-        };
-        planned.push(refs::Planned {
-            branch,
-            name,
-            before,
-            commit,
-        });
-    }
+    let planned = refs::planned(repo, source, options, summary.as_ref()).await?;
     let gate = Arc::new(gate::PullGate::new(repo, source, options, &planned).await?);
     let mut moving = options.replicate.clone();
     moving.gate = Some(gate.clone());
@@ -216,12 +202,15 @@ pub async fn plan_pull(
     options: &PullOptions,
     effort: SizeEffort,
 ) -> Result<ReplicatePlan> {
-    let summary = refs::needed_summary(source, options).await?;
-    let wanted = refs::resolve(source, options, summary.as_ref()).await?;
+    let summary = summary::needed(repo, source, options).await?;
+    let planned = refs::planned(repo, source, options, summary.as_ref()).await?;
+    let gate = gate::PullGate::new(repo, source, options, &planned).await?;
+    let mut looking = options.replicate.clone();
+    looking.gate = Some(Arc::new(gate));
     let mut sources = options.local_caches.clone();
     sources.push(source.objects.clone());
-    let commits: Vec<_> = wanted.iter().map(|(_, commit)| *commit).collect();
-    plan(&sources, repo, &commits, &options.replicate, effort).await
+    let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
+    plan(&sources, repo, &commits, &looking, effort).await
 }
 
 async fn keep_summary(repo: &Repo, summary: SignedSummary) -> Result<()> {

@@ -18,7 +18,32 @@ pub(super) struct Planned {
     pub(super) commit: Checksum,
 }
 
-pub(super) async fn resolve(
+/// Returns what the refs are to hold that are pulled, and hold now.
+pub(super) async fn planned(
+    repo: &Repo,
+    source: &PullSource,
+    options: &PullOptions,
+    summary: Option<&SignedSummary>,
+) -> Result<Vec<Planned>> {
+    let wanted = resolve(source, options, summary).await?;
+    let mut planned = Vec::with_capacity(wanted.len());
+    for (branch, commit) in wanted {
+        let name = branch.as_ref().map(|branch| options.naming.name(branch));
+        let before = match &name {
+            Some(name) => repo.refs().read_ref(name).await?,
+            None => None,
+        };
+        planned.push(Planned {
+            branch,
+            name,
+            before,
+            commit,
+        });
+    }
+    Ok(planned)
+}
+
+async fn resolve(
     source: &PullSource,
     options: &PullOptions,
     summary: Option<&SignedSummary>,
