@@ -160,6 +160,8 @@ pub enum Unfinished {
     Kept,
     /// They are gone.
     Lost,
+    /// Those that lack no children are there, for all to see.
+    Visible,
 }
 
 /// Whether half-done downloads can wait in a place.

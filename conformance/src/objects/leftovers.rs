@@ -27,7 +27,7 @@ pub(super) async fn leftovers_are_taken_up(place: Here<'_>) -> Outcome {
     let store = place.open().await?;
     let batch = store.begin(BatchOptions::default()).await?;
     match place.profile().unfinished {
-        Unfinished::Kept => {
+        Unfinished::Kept | Unfinished::Visible => {
             for sample in &kept {
                 ensure_has(&*batch, sample).await?;
             }
@@ -53,12 +53,16 @@ pub(super) async fn leftovers_can_be_left_alone(place: Here<'_>) -> Outcome {
     let store = place.open().await?;
     interrupt(&*store, std::slice::from_ref(&left)).await?;
     let batch = store.begin(IGNORE).await?;
+    if place.profile().unfinished == Unfinished::Visible {
+        ensure_has(&*batch, &left).await?;
+        return ensure_has(&*store, &left).await;
+    }
     ensure_lacks(&*batch, left.name).await?;
     batch.commit().await?;
     ensure_lacks(&*store, left.name).await?;
     let batch = store.begin(BatchOptions::default()).await?;
     match place.profile().unfinished {
-        Unfinished::Kept => ensure_has(&*batch, &left).await,
+        Unfinished::Kept | Unfinished::Visible => ensure_has(&*batch, &left).await,
         Unfinished::Lost => ensure_lacks(&*batch, left.name).await,
     }
 }

@@ -1,8 +1,10 @@
 //! Which path below a remote holds what.
 
 use crate::format::delta::DeltaFile;
-use crate::format::{Checksum, ContentLayout, FormatError, ObjectName, loose_path};
-use crate::store::RefName;
+use crate::format::{
+    Branch, Checksum, CollectionId, ContentLayout, ObjectName, ObjectType, RemoteName, loose_path,
+};
+use crate::store::{RefName, RefSpace};
 use crate::transport::RemotePath;
 
 /// Where the configuration lies.
@@ -48,12 +50,86 @@ fn below_objects(loose: &str) -> RemotePath {
     RemotePath::of_checked_parts(format!("objects/{loose}"))
 }
 
-/// Reads what a ref file holds: 64 hex digits and an optional line end.
-pub(super) fn parse_ref(bytes: &[u8]) -> Result<Checksum, FormatError> {
-    let expected = || FormatError::new("ref file", "expected 64 hex digits and a line end");
-    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let text = std::str::from_utf8(line).map_err(|_| expected())?;
-    text.parse().map_err(|_| expected())
+/// Where the objects lie.
+pub(super) const OBJECTS_PREFIX: &str = "objects/";
+
+/// Where the files of deltas lie, and their indexes.
+pub(super) const DELTAS_PREFIX: &str = "deltas/";
+pub(super) const DELTA_INDEXES_PREFIX: &str = "delta-indexes/";
+
+/// Where the marks of partial commits lie.
+pub(super) const STATE_PREFIX: &str = "state/";
+
+/// Where leases lie; another implementation does not look there.
+pub(super) const LEASES_PREFIX: &str = ".treeferry/leases/";
+
+/// Where it is said which summary and signature belong together.
+pub(super) const SUMMARY_PAIR_PATH: &str = ".treeferry/summary-pair";
+
+const PARTIAL_SUFFIX: &str = ".commitpartial";
+
+/// Returns the path of the mark that a commit is partial.
+pub(super) fn partial_path(commit: &Checksum) -> RemotePath {
+    RemotePath::of_checked_parts(format!("{STATE_PREFIX}{commit}{PARTIAL_SUFFIX}"))
+}
+
+/// Returns the commit whose mark lies at `path`, if it is one.
+pub(super) fn parse_partial_path(path: &RemotePath) -> Option<Checksum> {
+    let file = path.as_str().strip_prefix(STATE_PREFIX)?;
+    file.strip_suffix(PARTIAL_SUFFIX)?.parse().ok()
+}
+
+/// Returns the prefix of the objects whose checksums begin with `first`.
+pub(super) fn fanout_prefix(first: u8) -> String {
+    format!("{OBJECTS_PREFIX}{first:02x}/")
+}
+
+/// Returns the object that lies at `path`, if it is one.
+pub(super) fn parse_object_path(path: &RemotePath) -> Option<ObjectName> {
+    let below = path.as_str().strip_prefix(OBJECTS_PREFIX)?;
+    let (first, file) = below.split_once('/')?;
+    let (rest, extension) = file.split_once('.')?;
+    let object_type = match extension {
+        "filez" => ObjectType::File,
+        "dirtree" => ObjectType::DirTree,
+        "dirmeta" => ObjectType::DirMeta,
+        "commit" => ObjectType::Commit,
+        _ => return None,
+    };
+    if first.len() != 2 {
+        return None;
+    }
+    let checksum = format!("{first}{rest}").parse().ok()?;
+    Some(ObjectName::new(object_type, checksum))
+}
+
+/// Returns the prefix of the refs of a space.
+pub(super) fn refs_prefix(space: &RefSpace) -> String {
+    match space {
+        RefSpace::All => "refs/".into(),
+        RefSpace::Local => "refs/heads/".into(),
+        RefSpace::Remote(remote) => format!("refs/remotes/{remote}/"),
+        RefSpace::Mirrors => "refs/mirrors/".into(),
+    }
+}
+
+/// Returns the ref that lies at `path`, if it is one.
+pub(super) fn parse_ref_path(path: &RemotePath) -> Option<RefName> {
+    let (space, rest) = path.as_str().strip_prefix("refs/")?.split_once('/')?;
+    match space {
+        "heads" => Some(RefName::Local(Branch::new(rest).ok()?)),
+        "remotes" => {
+            let (remote, branch) = rest.split_once('/')?;
+            let remote = RemoteName::new(remote).ok()?;
+            Some(RefName::Remote(remote, Branch::new(branch).ok()?))
+        }
+        "mirrors" => {
+            let (collection, branch) = rest.split_once('/')?;
+            let collection = CollectionId::new(collection).ok()?;
+            Some(RefName::Mirror(collection, Branch::new(branch).ok()?))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -63,23 +139,29 @@ mod tests {
     const HEX: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
     #[test]
-    fn a_ref_file_is_64_hex_digits_and_at_most_one_line_end() {
+    fn what_lies_at_a_path_is_what_the_path_was_made_of() {
         let checksum: Checksum = HEX.parse().unwrap();
-        assert_eq!(parse_ref(HEX.as_bytes()).unwrap(), checksum);
-        assert_eq!(parse_ref(format!("{HEX}\n").as_bytes()).unwrap(), checksum);
-        let upper = HEX.to_uppercase();
-        for bad in [
-            "",
-            "\n",
-            &HEX[1..],
-            &format!("{HEX}\n\n"),
-            &format!(" {HEX}"),
-            &upper,
-        ] {
-            assert!(parse_ref(bad.as_bytes()).is_err(), "{bad:?}");
+        for kind in ObjectType::ALL
+            .into_iter()
+            .filter(|k| *k != ObjectType::FileXattrs)
+        {
+            let name = ObjectName::new(kind, checksum);
+            let path = object_path(&name);
+            assert!(path.as_str().starts_with(&fanout_prefix(0)));
+            assert_eq!(parse_object_path(&path), Some(name));
         }
-        assert!(parse_ref(b"<html>404</html>").is_err());
-        assert!(parse_ref(&[0xff; 64]).is_err());
+        for other in [detached_path(&checksum), tombstone_path(&checksum)] {
+            assert_eq!(parse_object_path(&other), None);
+        }
+        assert_eq!(parse_partial_path(&partial_path(&checksum)), Some(checksum));
+        let branch: Branch = "os/müller".parse().unwrap();
+        for name in [
+            RefName::Local(branch.clone()),
+            RefName::Remote("origin".parse().unwrap(), branch.clone()),
+            RefName::Mirror("org.example.Os".parse().unwrap(), branch),
+        ] {
+            assert_eq!(parse_ref_path(&ref_path(&name)), Some(name));
+        }
     }
 
     #[test]

@@ -4,9 +4,14 @@
 
 mod layout;
 mod read;
+mod ref_file;
 mod remote;
 mod remote_repo;
+mod store;
 
 pub use layout::{CONFIG_PATH, SUMMARY_PATH, SUMMARY_SIGNATURE_PATH};
 pub use read::{FileVersion, IfChanged};
 pub use remote::{ArchiveLimits, ArchiveRemote};
+pub use store::{
+    ArchiveOptions, ArchiveStore, CreateArchive, LeaseInfo, LeaseOptions, OpenSpool, Spool,
+};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::layout::{self, CONFIG_PATH, SUMMARY_PATH, SUMMARY_SIGNATURE_PATH};
 use super::read::{self, FileVersion, IfChanged};
+use super::ref_file::{REF_BYTES_MAX, RefFile};
 use crate::error::{Error, Result};
 use crate::format::delta::DeltaFile;
 use crate::format::{Checksum, METADATA_BYTES_MAX, ObjectName, ObjectType};
@@ -15,11 +16,8 @@ use crate::store::{
 };
 use crate::transport::{FetchOptions, Fetched, FetchedFile, RemotePath, Transport, Validator};
 
-/// The longest ref file that is read, bytes: what is longer than this is no ref.
-const REF_BYTES_MAX: u64 = 4096;
-
 /// The longest configuration that is read, bytes.
-const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+pub(super) const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How much is accepted from a remote. What is longer is refused before, or while, it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +96,8 @@ impl ArchiveRemote {
         let Some(bytes) = answer.into_bytes() else {
             return Ok(None);
         };
-        layout::parse_ref(&bytes)
-            .map(Some)
+        RefFile::parse(&bytes)
+            .map(|file| Some(file.commit))
             .map_err(|e| Error::from(e).about(read::url(&*self.0.metadata, &path)))
     }
 

@@ -11,6 +11,7 @@ mod incoming;
 mod local;
 mod memory;
 mod object_store;
+pub(crate) mod ref_rules;
 mod ref_store;
 mod repo_state;
 mod resumable;

@@ -1,5 +1,8 @@
 //! Moving files by relative path. Knows nothing of OSTree.
 
+mod memory;
+mod retry;
+
 use std::fmt::{self, Debug};
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -10,6 +13,10 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::error::{Error, Result};
 use crate::format::FormatError;
+
+pub use memory::{MemoryTransport, MemoryTransportOptions};
+pub use retry::Retry;
+pub(crate) use retry::retrying;
 
 /// A place that files can be fetched from by path.
 #[async_trait]

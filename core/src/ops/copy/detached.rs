@@ -9,10 +9,11 @@ use futures::future::BoxFuture;
 use crate::error::{Error, Result};
 use crate::format::gvariant::Dict;
 use crate::format::{Checksum, Commit, ObjectName};
-use crate::ops::pull::{PullSource, retrying};
+use crate::ops::pull::PullSource;
 use crate::ops::replicate::{BeforeCommit, CommitGate, Retry};
 use crate::repo::Repo;
 use crate::store::Swap;
+use crate::transport::retrying;
 
 /// Fetches what belongs to each commit as it is met, and keeps it before the commits can be seen.
 #[derive(Debug)]

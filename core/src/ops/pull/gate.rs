@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::refs::{Planned, retrying};
+use super::refs::Planned;
 use super::{AgeCheck, Bindings, PullOptions, PullSource};
 use crate::error::{Error, Result, Subject};
 use crate::format::gvariant::Dict;
@@ -16,6 +16,7 @@ use crate::ops::replicate::{CommitGate, Retry};
 use crate::repo::Repo;
 use crate::sign::{Trust, VerifyPolicy, require};
 use crate::store::{RefValue, Swap};
+use crate::transport::retrying;
 
 #[derive(Debug)]
 pub(super) struct PullGate {

@@ -8,8 +8,6 @@ mod gate;
 mod refs;
 mod summary;
 
-pub(crate) use refs::retrying;
-
 use std::sync::Arc;
 
 use crate::archive::ArchiveRemote;

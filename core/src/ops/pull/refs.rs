@@ -1,13 +1,11 @@
 //! Which commits a pull is about, and moving refs to them at its end.
 
-use futures::future::BoxFuture;
-
 use super::{PullOptions, PullSource, PulledRef, nothing_there};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::{Branch, Checksum, Summary};
-use crate::ops::replicate::Retry;
 use crate::repo::Repo;
 use crate::store::{ExpectedRef, RefAnswer, RefName, RefUpdate, RefValue, SignedSummary};
+use crate::transport::retrying;
 
 /// A ref, what it holds, and what it is to hold.
 #[derive(Debug, Clone)]
@@ -143,28 +141,6 @@ async fn read_branch(
         return Err(nothing_there(source));
     }
     Err(Error::missing(format!("No such branch '{branch}' in the repository")).about(url()))
-}
-
-/// Does something small again while it is merely unavailable.
-pub(crate) async fn retrying<'a, T>(
-    retry: &Retry,
-    once: impl Fn() -> BoxFuture<'a, Result<T>>,
-) -> Result<T> {
-    let mut attempt = 0;
-    loop {
-        let error = match once().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        attempt += 1;
-        let ErrorKind::Unavailable { retry_after } = error.kind() else {
-            return Err(error);
-        };
-        if attempt > retry.retries {
-            return Err(error.context(format!("gave up after {attempt} tries")));
-        }
-        tokio::time::sleep(retry.wait_before(attempt, 0, retry_after)).await;
-    }
 }
 
 /// Moves each ref from what it held when the pull began to what was pulled.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::refs::retrying;
 use super::{KeepSummary, PullOptions, PullSource};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::repo::Repo;
 use crate::sign::{Trust, require};
 use crate::store::SignedSummary;
+use crate::transport::retrying;
 
 /// How often a summary that does not fit its signature is read again: over HTTP the two are two
 /// files, and one may have been replaced between the requests.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
-use super::options::{Limits, Retry};
+use super::options::Limits;
 use super::pace::Pace;
 use crate::codec::FlateCodec;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +16,7 @@ use crate::repo::Progress;
 use crate::store::{
     Body, Incoming, ObjectSource, Payload, ResumableSource, Scratch, ScratchContent, ScratchFile,
 };
-use crate::transport::{FetchOptions, FetchedFile, RemotePath, Resume, Validator};
+use crate::transport::{FetchOptions, FetchedFile, RemotePath, Resume, Retry, Validator};
 
 /// A file up to this length is held in memory; a longer one goes through the scratch place.
 const IN_MEMORY_BYTES_MAX: u64 = 128 * 1024;

@@ -17,8 +17,9 @@ mod planner;
 mod sources;
 
 pub use crate::repo::Depth;
+pub use crate::transport::Retry;
 pub use gate::{BeforeCommit, CommitGate};
-pub use options::{FilePolicy, Limits, ReplicateOptions, Retry, Scope};
+pub use options::{FilePolicy, Limits, ReplicateOptions, Scope};
 pub use plan::{EstimatedFrom, ExactFrom, PlannedBytes, ReplicatePlan, SizeEffort, plan};
 
 use std::collections::HashSet;

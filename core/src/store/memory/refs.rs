@@ -1,14 +1,11 @@
 //! Refs in memory: a set of updates moves as one.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use async_trait::async_trait;
 
 use super::{MemoryStore, lock};
-use crate::error::{Error, Result, Subject};
+use crate::error::Result;
+use crate::store::ref_rules::{check_nesting, check_set};
 use crate::store::{RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue};
-
-type Refs = BTreeMap<RefName, RefValue>;
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
@@ -49,7 +46,7 @@ impl RefStore for MemoryStore {
             };
         }
         for update in updates.iter().filter(|u| u.new.is_some()) {
-            check_nesting(&after, &update.name)?;
+            check_nesting(after.keys(), &update.name)?;
         }
         *refs = after;
         Ok(vec![RefAnswer::Committed; updates.len()])
@@ -58,52 +55,4 @@ impl RefStore for MemoryStore {
     fn ref_atomicity(&self) -> RefAtomicity {
         RefAtomicity::Set
     }
-}
-
-fn check_set(updates: &[RefUpdate]) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    for update in updates {
-        let fail = |problem: &'static str| {
-            Err(Error::invalid(problem).about(Subject::Ref(update.name.to_string())))
-        };
-        if !seen.insert(&update.name) {
-            return fail("is updated twice in one set");
-        }
-        match &update.new {
-            Some(RefValue::Alias(target)) if !same_space(target, &update.name) => {
-                return fail("cannot be an alias of a ref in another name space");
-            }
-            Some(RefValue::Alias(target)) if *target == update.name => {
-                return fail("cannot be an alias of itself");
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn same_space(a: &RefName, b: &RefName) -> bool {
-    match (a, b) {
-        (RefName::Local(_), RefName::Local(_)) => true,
-        (RefName::Remote(a, _), RefName::Remote(b, _)) => a == b,
-        (RefName::Mirror(a, _), RefName::Mirror(b, _)) => a == b,
-        _ => false,
-    }
-}
-
-/// Refuses a ref that is a directory of another: places of plain files cannot hold both.
-fn check_nesting(refs: &Refs, name: &RefName) -> Result<()> {
-    let path = name.path();
-    let below = |outer: &str, inner: &str| {
-        let rest = inner.strip_prefix(outer);
-        rest.is_some_and(|rest| rest.starts_with('/'))
-    };
-    for other in refs.keys() {
-        let other_path = other.path();
-        if below(&path, &other_path) || below(&other_path, &path) {
-            let problem = format!("stands in the way of the ref '{other}': delete that one first");
-            return Err(Error::invalid(problem).about(Subject::Ref(name.to_string())));
-        }
-    }
-    Ok(())
 }
