@@ -11,6 +11,7 @@ pub mod ops;
 pub mod pool;
 pub mod repo;
 pub mod sign;
+pub mod spill;
 pub mod store;
 pub mod transport;
 

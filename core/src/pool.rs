@@ -55,6 +55,15 @@ impl Pool {
     }
 }
 
+/// Drops a value whose dropping blocks, such as one that removes files, off the runtime's threads.
+///
+/// Outside of a runtime it is dropped here; so it is by a runtime that ends before its turn comes.
+pub fn drop_elsewhere(value: impl Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn_blocking(move || drop(value));
+    }
+}
+
 impl Default for Pool {
     /// Creates a pool as wide as the machine has cores.
     fn default() -> Self {

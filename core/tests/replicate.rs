@@ -5,16 +5,23 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
 use support::{Pile, header, memory_repo};
 use treeferry_core::format::{Checksum, ObjectName, ObjectType};
+use treeferry_core::ops::fsck::{FsckOptions, fsck};
 use treeferry_core::ops::replicate::{
     Depth, FilePolicy, ReplicateOptions, ReplicateReport, Retry, Scope, replicate,
 };
 use treeferry_core::repo::Repo;
-use treeferry_core::store::{ObjectSource, Partial};
+use treeferry_core::spill::{Spill, SpillPlace};
+use treeferry_core::store::{
+    Body, Encoding, LocalObjects, ObjectSource, Partial, Payload, ResumableSource, Stat,
+};
 use treeferry_core::{Error, ErrorKind, Result, Subject};
 
 fn options() -> ReplicateOptions {
@@ -150,7 +157,7 @@ async fn a_dirtree_that_names_itself_is_refused() {
             .unwrap()
             .unwrap();
         match body {
-            treeferry_core::store::Body::Metadata(treeferry_core::store::Payload::Bytes(b)) => b,
+            Body::Metadata(Payload::Bytes(b)) => b,
             _ => unreachable!("a dirtree is metadata"),
         }
     };
@@ -312,5 +319,195 @@ async fn what_one_source_has_damaged_is_taken_from_the_next() {
             .await
             .unwrap_or_else(|error| panic!("{name}: {}", full_message(&error)));
         assert_eq!(present(&repo, &sound.names()).await, 8, "{name}");
+    }
+}
+
+/// Sends endless metadata to whoever asks, on as many lines as there are.
+#[derive(Debug, Default)]
+struct Flood {
+    pile: Pile,
+    sent_bytes: Arc<AtomicU64>,
+}
+
+const CHUNK: &[u8] = &[0; 64 * 1024];
+
+#[async_trait]
+impl ObjectSource for Flood {
+    fn encoding(&self) -> Encoding {
+        Encoding::Canonical
+    }
+
+    async fn stat(&self, names: &[ObjectName]) -> Result<Vec<Option<Stat>>> {
+        self.pile.stat(names).await
+    }
+
+    async fn fetch(&self, name: &ObjectName) -> Result<Option<Body>> {
+        if let Some(known) = self.pile.fetch(name).await? {
+            return Ok(Some(known));
+        }
+        let sent_bytes = Arc::clone(&self.sent_bytes);
+        let chunks = futures::stream::repeat(()).then(move |()| {
+            let sent_bytes = Arc::clone(&sent_bytes);
+            async move {
+                tokio::task::yield_now().await;
+                sent_bytes.fetch_add(CHUNK.len() as u64, Ordering::SeqCst);
+                Ok(Bytes::from_static(CHUNK))
+            }
+        });
+        Ok(Some(Body::Metadata(Payload::Stream(chunks.boxed()))))
+    }
+
+    fn local(&self) -> Option<Arc<dyn LocalObjects>> {
+        None
+    }
+
+    fn resumable(&self) -> Option<Arc<dyn ResumableSource>> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn many_endless_metadata_objects_are_not_held_at_once() {
+    let flood = Flood::default();
+    let meta = flood.pile.meta(0o755);
+    let names: Vec<_> = (0..200).map(|n| format!("{n}")).collect();
+    let dirs: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), Checksum::of(name.as_bytes()), meta))
+        .collect();
+    let tree = flood.pile.tree(&[], &dirs);
+    let commit = flood.pile.commit(tree, meta, None);
+    let sent_bytes = Arc::clone(&flood.sent_bytes);
+    let source: Arc<dyn ObjectSource> = Arc::new(flood);
+    let mut options = options();
+    options.limits.metadata_bytes_max = 16 << 20;
+    let error = replicate(&[source], &memory_repo(), &[commit], &options)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // One up to the limit; of each other no more than needs no leave, and the chunk after it.
+    let requests = options.requests_max as u64;
+    let most = (16 << 20) + requests * (256 * 1024 + 2 * CHUNK.len() as u64);
+    let sent_bytes = sent_bytes.load(Ordering::SeqCst);
+    assert!(sent_bytes > 16 << 20, "{sent_bytes}");
+    assert!(sent_bytes <= most, "{sent_bytes} of {most}");
+}
+
+/// A source whose metadata comes in pieces, as over a line.
+#[derive(Debug)]
+struct InPieces(Arc<Pile>);
+
+#[async_trait]
+impl ObjectSource for InPieces {
+    fn encoding(&self) -> Encoding {
+        Encoding::Canonical
+    }
+
+    async fn stat(&self, names: &[ObjectName]) -> Result<Vec<Option<Stat>>> {
+        self.0.stat(names).await
+    }
+
+    async fn fetch(&self, name: &ObjectName) -> Result<Option<Body>> {
+        let body = self.0.fetch(name).await?;
+        let Some(Body::Metadata(Payload::Bytes(bytes))) = body else {
+            return Ok(body);
+        };
+        let at = (0..bytes.len()).step_by(CHUNK.len());
+        let chunks = at.map(move |at| bytes.slice(at..bytes.len().min(at + CHUNK.len())));
+        let chunks = futures::stream::iter(chunks).then(async |chunk| {
+            tokio::task::yield_now().await;
+            Ok(chunk)
+        });
+        Ok(Some(Body::Metadata(Payload::Stream(chunks.boxed()))))
+    }
+
+    fn local(&self) -> Option<Arc<dyn LocalObjects>> {
+        None
+    }
+
+    fn resumable(&self) -> Option<Arc<dyn ResumableSource>> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn many_long_metadata_objects_arrive_one_after_the_other() {
+    let pile = Pile::default();
+    let meta = pile.meta(0o755);
+    let names: Vec<_> = (0..40).map(|n| format!("{n}")).collect();
+    let file = pile.file(&header(0o644), b"the same");
+    let mut dirs = Vec::new();
+    for name in &names {
+        let files: Vec<_> = (0..20_000).map(|n| format!("{name}-{n}")).collect();
+        let files: Vec<_> = files.iter().map(|name| (name.as_str(), file)).collect();
+        dirs.push((name.as_str(), pile.tree(&files, &[]), meta));
+    }
+    let tree = pile.tree(&[], &dirs);
+    let commit = pile.commit(tree, meta, None);
+    let repo = memory_repo();
+    let source: Arc<dyn ObjectSource> = Arc::new(InPieces(Arc::new(pile)));
+    let report = replicate(&[source], &repo, &[commit], &options())
+        .await
+        .unwrap();
+    assert_eq!(report.metadata_fetched, 43);
+    assert!(report.transferred_bytes > 40 * 20_000 * 40);
+}
+
+#[tokio::test]
+async fn what_was_seen_may_be_too_much_for_memory() {
+    let pile = Arc::new(Pile::default());
+    let meta = pile.meta(0o755);
+    let mut dirs = Vec::new();
+    for dir in 0..30 {
+        let files: Vec<_> = (0..20)
+            .map(|n| {
+                let content = format!("{}", (dir * 13 + n) % 200);
+                (
+                    format!("f{n}"),
+                    pile.file(&header(0o644), content.as_bytes()),
+                )
+            })
+            .collect();
+        let files: Vec<_> = files.iter().map(|(n, f)| (n.as_str(), *f)).collect();
+        let shared = pile.tree(&files[..3], &[]);
+        let meta = pile.meta(0o700 + dir % 5);
+        dirs.push((
+            format!("d{dir}"),
+            pile.tree(&files, &[("s", shared, meta)]),
+            meta,
+        ));
+    }
+    let dirs: Vec<_> = dirs.iter().map(|(n, t, m)| (n.as_str(), *t, *m)).collect();
+    let root = pile.tree(&[], &dirs);
+    let commit = pile.commit(root, meta, None);
+    let dir = tempfile::tempdir().unwrap();
+    for subpaths in [&[][..], &["/d3", "/d4/s", "/d5/f1"][..]] {
+        let mut options = options();
+        if !subpaths.is_empty() {
+            options.scope = Scope::Subpaths(subpaths.iter().map(|p| (*p).to_owned()).collect());
+        }
+        let whole = memory_repo();
+        let expected = run_with(&pile, &whole, commit, &options).await.unwrap();
+        for max in [1, 10, 100] {
+            let mut spill = Spill::to(Some(SpillPlace::new(dir.path())));
+            spill.names_in_memory_max = max;
+            let repo = memory_repo().with_spill(spill);
+            pile.fetched.lock().unwrap().clear();
+            let report = run_with(&pile, &repo, commit, &options).await.unwrap();
+            assert_eq!(report, expected);
+            let mut fetched = pile.fetched.lock().unwrap().clone();
+            let asked = fetched.len();
+            fetched.sort();
+            fetched.dedup();
+            assert_eq!(fetched.len(), asked, "nothing is asked for twice");
+            let found = fsck(&repo, &FsckOptions::default()).await.unwrap();
+            assert!(found.is_sound());
+            let in_memory = repo.clone().with_spill(Spill::to(None));
+            let same = fsck(&in_memory, &FsckOptions::default()).await.unwrap();
+            assert_eq!(
+                (found.metadata_objects, found.content_objects),
+                (same.metadata_objects, same.content_objects)
+            );
+        }
     }
 }

@@ -191,11 +191,12 @@ impl Batch for FsBatch {
 
     async fn commit(self: Box<Self>) -> Result<BatchStats> {
         publish(&self.context, self.durable).await?;
-        // Here and not when it is dropped, which may be on a thread of the runtime.
+        // Here and not when it is dropped, which is not waited for.
         let context = Arc::clone(&self.context);
         self.repo()
             .run(move |_| {
                 context.staging.remove();
+                context.leftovers.remove_empty();
                 Ok(())
             })
             .await?;

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use rustix::fs::{AtFlags, FileType, Stat};
 use treeferry_core::error::{Error, Result, from_read};
 use treeferry_core::format::{ObjectName, ObjectType};
+use treeferry_core::pool::drop_elsewhere;
 use treeferry_core::store::{Incoming, Leftovers as Policy};
 
 use crate::layout::{STAGING_PREFIX, object_path, xattrs_link_path};
@@ -27,12 +28,12 @@ use crate::write::{WriteContext, Writer};
 /// The staging directories of dead writers, each locked by us.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
-    tmp: Option<Arc<OwnedFd>>,
     abandoned: Vec<Abandoned>,
 }
 
 #[derive(Debug)]
 struct Abandoned {
+    tmp: Arc<OwnedFd>,
     name: String,
     shelf: Shelf,
     _lock: File,
@@ -42,10 +43,7 @@ impl Leftovers {
     /// Locks what dead writers left, and removes what has expired of it. Blocking.
     pub(crate) fn collect(repo: &FsRepo, policy: Policy) -> Result<Self> {
         let tmp = &repo.inner.tmp;
-        let mut found = Self {
-            tmp: Some(Arc::clone(tmp)),
-            abandoned: Vec::new(),
-        };
+        let mut found = Self::default();
         expire_temporaries(repo)?;
         for name in sys::names_in(tmp.as_fd(), ".")? {
             if !name.starts_with(STAGING_PREFIX) {
@@ -70,6 +68,7 @@ impl Leftovers {
                 sys::remove_file(tmp.as_fd(), &lock_name(&name))?;
             } else if let Ok(dir) = sys::open_dir(tmp, &name) {
                 found.abandoned.push(Abandoned {
+                    tmp: Arc::clone(tmp),
                     name,
                     shelf: Shelf::new(Arc::new(dir), repo.mode()),
                     _lock: lock,
@@ -126,17 +125,34 @@ impl Leftovers {
 impl Drop for Leftovers {
     /// Removes the directories that nothing is left in.
     fn drop(&mut self) {
-        let Some(tmp) = &self.tmp else {
-            return;
-        };
-        for abandoned in &self.abandoned {
-            let dir = abandoned.shelf.fd();
-            for name in sys::names_in(dir, ".").unwrap_or_default() {
-                let _ = rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
-            }
-            if rustix::fs::unlinkat(tmp, &abandoned.name, AtFlags::REMOVEDIR).is_ok() {
-                let _ = sys::remove_file(tmp.as_fd(), &lock_name(&abandoned.name));
-            }
+        let abandoned = std::mem::take(&mut self.abandoned);
+        if !abandoned.is_empty() {
+            drop_elsewhere(abandoned);
+        }
+    }
+}
+
+impl Leftovers {
+    /// Removes the directories that nothing is left in. Blocking.
+    pub(crate) fn remove_empty(&self) {
+        self.abandoned.iter().for_each(Abandoned::remove_if_empty);
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.remove_if_empty();
+    }
+}
+
+impl Abandoned {
+    fn remove_if_empty(&self) {
+        let (tmp, dir) = (self.tmp.as_fd(), self.shelf.fd());
+        for name in sys::names_in(dir, ".").unwrap_or_default() {
+            let _ = rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR);
+        }
+        if rustix::fs::unlinkat(tmp, &self.name, AtFlags::REMOVEDIR).is_ok() {
+            let _ = sys::remove_file(tmp, &lock_name(&self.name));
         }
     }
 }

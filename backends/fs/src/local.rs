@@ -8,7 +8,8 @@ use rustix::fs::AtFlags;
 use rustix::io::Errno;
 use treeferry_core::error::Result;
 use treeferry_core::format::{Checksum, ObjectName};
-use treeferry_core::store::{LinkView, Linked, LocalObject, LocalObjects};
+use treeferry_core::spill::SpillPlace;
+use treeferry_core::store::{LinkView, Linked, LocalFile, LocalObject, LocalObjects};
 
 use crate::layout::object_path;
 use crate::list::index_inodes;
@@ -55,6 +56,19 @@ impl LocalObjects for LocalView {
         ) {
             (None, Some(parent)) => Self::new(parent.clone()).read_metadata(name),
             (found, _) => Ok(found),
+        }
+    }
+
+    fn metadata_file(&self, name: &ObjectName) -> Result<Option<LocalFile>> {
+        let staged = self.staging.iter().map(|staging| &staging.shelf);
+        for shelf in staged.chain([&self.repo.inner.shelf]) {
+            if let Some(file) = shelf.metadata_file(name)? {
+                return Ok(Some(file));
+            }
+        }
+        match self.repo.parent() {
+            Some(parent) => Self::new(parent.clone()).metadata_file(name),
+            None => Ok(None),
         }
     }
 
@@ -132,5 +146,9 @@ impl LocalObjects for LocalView {
 
     fn directory(&self) -> PathBuf {
         self.repo.path().to_path_buf()
+    }
+
+    fn spill_place(&self) -> Option<SpillPlace> {
+        Some(SpillPlace::new(self.repo.path().join("tmp")))
     }
 }

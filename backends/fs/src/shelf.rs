@@ -89,6 +89,15 @@ impl Shelf {
         sys::read_file(self.fd(), &path, METADATA_BYTES_MAX)
     }
 
+    /// Names the file that a metadata object is, if it is there.
+    pub(crate) fn metadata_file(&self, name: &ObjectName) -> Result<Option<LocalFile>> {
+        let path = object_path(name, self.mode);
+        match sys::stat(self.fd(), &path)? {
+            Some(_) => self.local_file(path).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Opens a file object: reads its header, and names where its content is.
     pub(crate) fn open(&self, checksum: &Checksum) -> Result<Option<LocalObject>> {
         let opened = match self.mode {

@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::format::{Checksum, ObjectName};
+use treeferry_core::pool::drop_elsewhere;
 use treeferry_core::store::{LockGuard, LockKind, Stored};
 
 use crate::layout::{PENDING_PREFIX, STAGING_PREFIX, fanout_name, object_path};
@@ -27,12 +28,12 @@ use crate::sys::{self, failed};
 /// Where the kernel shows a process its own open files.
 const PROC_FDS: &str = "/proc/self/fd";
 
-/// A staging directory of our own. Jobs share it; the last to let go cleans up.
+/// A staging directory of our own. Jobs share it; the last to let go cleans up, on the blocking
+/// pool, for that may be a thread of the runtime.
 #[derive(Debug)]
 pub(crate) struct Staging {
     pub(crate) shelf: Shelf,
-    tmp: Arc<OwnedFd>,
-    name: String,
+    dir: Arc<StagingDir>,
     contents: Guarded<Contents>,
     fanouts: FanoutSet,
     /// Directories of `objects/` in which something was found that this batch relies on.
@@ -40,9 +41,26 @@ pub(crate) struct Staging {
     pending: AtomicU64,
     /// Whether files can be made without a name, and given one later.
     nameless: AtomicBool,
-    /// Held until everything that was begun in here has ended.
+}
+
+/// The directory itself, and the locks that are held until everything that was begun in it has
+/// ended.
+#[derive(Debug)]
+struct StagingDir {
+    tmp: Arc<OwnedFd>,
+    name: String,
+    removed: AtomicBool,
     _repo_lock: LockGuard,
     _own_lock: File,
+}
+
+/// Removes a staging directory when dropped, before its locks go.
+struct Removal(Arc<StagingDir>);
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -98,15 +116,18 @@ impl Staging {
             };
             return Ok(Self {
                 shelf: Shelf::new(dir, mode),
-                tmp,
-                name,
+                dir: Arc::new(StagingDir {
+                    tmp,
+                    name,
+                    removed: AtomicBool::new(false),
+                    _repo_lock: repo_lock,
+                    _own_lock: own_lock,
+                }),
                 contents: Guarded::default(),
                 fanouts: FanoutSet::default(),
                 relied: FanoutSet::default(),
                 pending: AtomicU64::new(0),
                 nameless: AtomicBool::new(Path::new(PROC_FDS).exists()),
-                _repo_lock: repo_lock,
-                _own_lock: own_lock,
             });
         }
     }
@@ -141,9 +162,7 @@ impl Staging {
 
     /// Removes the directory with what is left in it. Blocking.
     pub(crate) fn remove(&self) {
-        // Failing to clean up is nothing that anybody could act on: the next batch tries again.
-        let _ = sys::remove_tree(self.tmp.as_fd(), &self.name);
-        let _ = sys::remove_file(self.tmp.as_fd(), &lock_name(&self.name));
+        self.dir.remove();
     }
 
     /// Returns a name that nobody takes for an object.
@@ -202,10 +221,20 @@ impl Drop for Staging {
         let empty = self
             .contents
             .with(|contents| contents.fate == Fate::Remove || contents.objects.is_empty());
-        if !empty {
+        if empty && !self.dir.removed.load(Ordering::Relaxed) {
+            drop_elsewhere(Removal(Arc::clone(&self.dir)));
+        }
+    }
+}
+
+impl StagingDir {
+    fn remove(&self) {
+        if self.removed.swap(true, Ordering::Relaxed) {
             return;
         }
-        self.remove();
+        // Failing to clean up is nothing that anybody could act on: the next batch tries again.
+        let _ = sys::remove_tree(self.tmp.as_fd(), &self.name);
+        let _ = sys::remove_file(self.tmp.as_fd(), &lock_name(&self.name));
     }
 }
 

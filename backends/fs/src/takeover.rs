@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Stat};
 use treeferry_core::error::{Error, Result};
-use treeferry_core::format::{Checksum, ObjectName};
+use treeferry_core::format::{Checksum, METADATA_BYTES_MAX, ObjectName};
 use treeferry_core::store::{
     Body, ContentReader, FilezReader, Incoming, LinkView, LocalFile, Payload, Put, Takeover,
 };
@@ -117,21 +117,58 @@ impl<'a> Writer<'a> {
         self.finish(pending, name, unpacked, length).map(Some)
     }
 
+    /// Makes a metadata object of another repository one of this, as [`link_in`](Self::link_in).
+    pub(crate) fn link_metadata(
+        &mut self,
+        object: &Incoming,
+        file: &LocalFile,
+    ) -> Result<Option<Put>> {
+        let same_mode = match file.takeover() {
+            Takeover::Link(view) => view == self.mode.link_view(),
+            Takeover::Rename | Takeover::Reflink => false,
+        };
+        if !same_mode {
+            return Ok(None);
+        }
+        let opened = file.open()?;
+        let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
+        // Nobody but its owner may be able to change what was verified.
+        let others_write = stat.st_mode & 0o022 != 0;
+        if others_write || stat.st_uid != self.owner()? {
+            return Ok(None);
+        }
+        let Some(pending) = self.link_pending(file, opened, &stat)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        pending
+            .file()?
+            .take(METADATA_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io("cannot be read", e))?;
+        let (name, bytes) = object.verify_metadata(bytes)?;
+        if let Some(present) = self.present_metadata(&name, &bytes)? {
+            return Ok(Some(present));
+        }
+        let length = bytes.len() as u64;
+        self.finish(pending, name, length, length).map(Some)
+    }
+
+    /// Returns whose this repository is.
+    fn owner(&self) -> Result<u32> {
+        owner_of(self.context.repo.inner.shelf.fd())
+    }
+
     /// Returns whether a file of another repository belongs to the owner of this one.
     ///
     /// Whoever owns an inode can change it after it was verified, and with it our object.
     fn is_ours(&self, file: &LocalFile, stat: &Stat) -> Result<bool> {
-        let owner = |dir: BorrowedFd<'_>| {
-            let stat = rustix::fs::fstat(dir);
-            stat.map(|stat| stat.st_uid)
-                .map_err(|e| io("the owner of a repository cannot be told", e))
-        };
         let theirs = match self.mode {
             // Files have the owners that were recorded, which only root can give them.
-            FsMode::Bare | FsMode::BareSplitXattrs => owner(file.dir())?,
+            FsMode::Bare | FsMode::BareSplitXattrs => owner_of(file.dir())?,
             FsMode::BareUser | FsMode::BareUserOnly | FsMode::Archive => stat.st_uid,
         };
-        Ok(theirs == owner(self.context.repo.inner.shelf.fd())?)
+        Ok(theirs == self.owner()?)
     }
 
     fn read_verified(&mut self, object: &Incoming, file: File) -> Result<Verified> {
@@ -260,6 +297,12 @@ impl<'a> Writer<'a> {
         while !self.fill(&mut reader)? {}
         Ok(reader)
     }
+}
+
+fn owner_of(dir: BorrowedFd<'_>) -> Result<u32> {
+    let stat = rustix::fs::fstat(dir);
+    stat.map(|stat| stat.st_uid)
+        .map_err(|e| io("the owner of a repository cannot be told", e))
 }
 
 /// A reader that has been read to its verified end.

@@ -74,16 +74,28 @@ impl<'a> Writer<'a> {
     }
 
     fn put_metadata(&mut self, object: Incoming) -> Result<Put> {
+        if let Some(file) = object.local_metadata()
+            && let Some(put) = self.link_metadata(&object, file)?
+        {
+            return Ok(put);
+        }
         let (name, bytes) = object.into_metadata()?;
         let length = bytes.len() as u64;
-        if !self.is_damaged(&name, &bytes)
-            && let Some(present) = self.present(&name, Some(length), length)?
-        {
+        if let Some(present) = self.present_metadata(&name, &bytes)? {
             return Ok(present);
         }
         let pending = self.write_whole(&bytes)?;
         store_file::set_mode(pending.file()?, 0o644)?;
         self.finish(pending, name, length, length)
+    }
+
+    /// Returns the answer for a metadata object that is there already, and undamaged.
+    pub(crate) fn present_metadata(&self, name: &ObjectName, bytes: &[u8]) -> Result<Option<Put>> {
+        let length = bytes.len() as u64;
+        match self.is_damaged(name, bytes) {
+            true => Ok(None),
+            false => self.present(name, Some(length), length),
+        }
     }
 
     /// Returns whether the repository holds other bytes than these by the name of `name`.

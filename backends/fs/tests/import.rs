@@ -13,7 +13,7 @@ use std::sync::Arc;
 use common::*;
 use treeferry_backend_fs::{FsMode, FsRepo};
 use treeferry_core::error::{Error, ErrorKind};
-use treeferry_core::format::{ContentLayout, FileHeader, ObjectName, Xattrs};
+use treeferry_core::format::{ContentLayout, DirMeta, FileHeader, ObjectName, ObjectType, Xattrs};
 use treeferry_core::store::{
     BatchOptions, Body, Incoming, LocalFile, ObjectSource, ObjectStore, Payload, Put, Stored,
     Takeover,
@@ -301,6 +301,71 @@ async fn a_damaged_object_is_not_linked() {
     let object = object_path(&from_path, &name, ContentLayout::Bare);
     std::fs::write(object, noise(999)).unwrap();
     let refused = put_one(&to, lent(&from, name).await).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(all_objects(&to).await.is_empty());
+}
+
+/// A metadata object as the file that it is in a repository.
+fn lent_metadata(repo: &FsRepo, name: ObjectName) -> Incoming {
+    let file = repo.local().unwrap().metadata_file(&name).unwrap().unwrap();
+    Incoming::named(name, Body::Metadata(Payload::Local(file)))
+}
+
+async fn put_dirmeta(repo: &FsRepo) -> ObjectName {
+    let meta = DirMeta {
+        uid: 7,
+        gid: 7,
+        mode: 0o40_755,
+        xattrs: Xattrs::default(),
+    };
+    let object = Incoming::recorded_metadata(ObjectType::DirMeta, meta.to_bytes());
+    put_one(repo, object).await.unwrap().name
+}
+
+#[tokio::test]
+async fn metadata_of_the_same_mode_is_linked_and_other_is_not() {
+    let modes = [FsMode::BareUser, FsMode::Archive, FsMode::BareUserOnly];
+    for (theirs, ours) in modes.into_iter().flat_map(|a| modes.map(|b| (a, b))) {
+        for bits in [0o644, 0o664] {
+            let dir = tempfile::tempdir().unwrap();
+            let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+            let (from, to) = (
+                create(&from_path, theirs).await,
+                create(&to_path, ours).await,
+            );
+            let name = put_dirmeta(&from).await;
+            set_bits(&object_path(&from_path, &name, ContentLayout::Bare), bits);
+            let put = put_one(&to, lent_metadata(&from, name)).await.unwrap();
+            assert_eq!((put.name, put.stored), (name, Stored::New));
+            let inode = |repo| {
+                let path = object_path(repo, &name, ContentLayout::Bare);
+                std::fs::metadata(path).unwrap().ino()
+            };
+            let linked = inode(&from_path) == inode(&to_path);
+            // What others may write is not shared.
+            assert_eq!(
+                linked,
+                theirs == ours && bits == 0o644,
+                "{theirs} to {ours}"
+            );
+            let again = put_one(&to, lent_metadata(&from, name)).await.unwrap();
+            assert_eq!(again.stored, Stored::Present);
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_metadata_is_not_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+    let from = create(&from_path, FsMode::BareUser).await;
+    let to = create(&to_path, FsMode::BareUser).await;
+    let name = put_dirmeta(&from).await;
+    let object = object_path(&from_path, &name, ContentLayout::Bare);
+    let mut bytes = std::fs::read(&object).unwrap();
+    bytes[0] ^= 1;
+    std::fs::write(object, bytes).unwrap();
+    let refused = put_one(&to, lent_metadata(&from, name)).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(all_objects(&to).await.is_empty());
 }

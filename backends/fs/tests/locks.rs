@@ -281,6 +281,46 @@ async fn leftovers_expire() {
     let batch = later.begin(BatchOptions::default()).await.unwrap();
     assert!(batch.stat(&[name]).await.unwrap()[0].is_none());
     drop(batch);
+    wait_until_empty(dir.path()).await;
+}
+
+/// Waits for what a batch removes after it was dropped.
+async fn wait_until_empty(repo: &Path) {
+    let started = Instant::now();
+    while !staging_dirs(repo).is_empty() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn a_dropped_batch_is_cleaned_up_by_a_thread_that_may_block() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    runtime.block_on(async {
+        let repo = create(dir.path(), FsMode::Archive).await;
+        let batch = repo.begin(BatchOptions::default()).await.unwrap();
+        assert_eq!(staging_dirs(dir.path()).len(), 2);
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || released.recv());
+        drop(batch);
+        // The only such thread is busy.
+        assert_eq!(staging_dirs(dir.path()).len(), 2);
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        wait_until_empty(dir.path()).await;
+        let batch = repo.begin(BatchOptions::default()).await.unwrap();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || released.recv());
+        drop(batch);
+        release.send(()).unwrap();
+    });
+    // A runtime that ends in between leaves nothing either.
+    drop(runtime);
     assert!(staging_dirs(dir.path()).is_empty());
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crate::codec::{Codec, FlateCodec};
 use crate::pool::Pool;
+use crate::spill::Spill;
 use crate::store::{ObjectStore, RefStore, RepoState};
 
 pub(crate) use config::bad;
@@ -41,15 +42,20 @@ pub struct Repo {
     codec: Arc<dyn Codec>,
     pool: Pool,
     address: Option<Arc<str>>,
+    spill: Spill,
 }
 
 impl Repo {
     /// Puts a repository together from its parts.
+    ///
+    /// Names of objects that are too many for memory go where the objects say, if they are files
+    /// of this machine; see [`with_spill`](Self::with_spill).
     pub fn from_parts(
         objects: Arc<dyn ObjectStore>,
         refs: Arc<dyn RefStore>,
         state: Arc<dyn RepoState>,
     ) -> Self {
+        let place = objects.local().and_then(|local| local.spill_place());
         Self {
             objects,
             refs,
@@ -57,6 +63,7 @@ impl Repo {
             codec: Arc::new(FlateCodec),
             pool: Pool::default(),
             address: None,
+            spill: Spill::to(place),
         }
     }
 
@@ -86,6 +93,13 @@ impl Repo {
         self
     }
 
+    /// Keeps names of objects elsewhere when there are too many for memory.
+    #[must_use]
+    pub fn with_spill(mut self, spill: Spill) -> Self {
+        self.spill = spill;
+        self
+    }
+
     /// Returns the objects.
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.objects
@@ -109,5 +123,10 @@ impl Repo {
     /// Returns the pool for blocking work.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Returns where names of objects go when there are too many for memory.
+    pub fn spill(&self) -> &Spill {
+        &self.spill
     }
 }

@@ -3,16 +3,24 @@
 //! Each commit, dirtree and dirmeta is visited once, level by level and without recursion, so that
 //! neither a deep tree nor the many paths through a shared one cost more than their objects do.
 //! Whole commits are walked before partial ones: what only the latter miss is no problem.
+//!
+//! Commits, and the dirtrees of one level, are held in memory; what was seen spills.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::{Depth, Repo, load_many};
 use crate::error::{Error, Result};
-use crate::format::{Checksum, Commit, DirTree, ObjectName, ObjectType, TREE_DEPTH_MAX};
+use crate::format::{
+    Checksum, Commit, DirTree, FormatError, ObjectName, ObjectType, TREE_DEPTH_MAX,
+};
+use crate::spill::{Name, NameSet, SortedNames};
 
 /// Dirtrees whose entries are held in memory at once.
-const TREES_A_STEP: usize = 4096;
+const TREES_A_STEP: usize = 1024;
+
+/// Names that are added to those seen in one step.
+const NAMES_A_STEP: usize = 8192;
 
 /// A commit to walk from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +63,10 @@ pub struct ReachOptions {
 /// The objects that were found to be needed.
 ///
 /// That an object is needed does not mean that it is there: dirmetas and files are not looked up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reachable {
-    commits: HashSet<Checksum>,
-    dirtrees: HashSet<Checksum>,
-    dirmetas: HashSet<Checksum>,
-    files: HashSet<Checksum>,
+    names: SortedNames,
+    counts: [u64; ROLES],
     problems: Vec<ReachProblem>,
     too_deep: Option<Checksum>,
 }
@@ -75,21 +81,27 @@ pub struct ReachProblem {
 }
 
 impl Reachable {
-    /// Returns whether an object is needed. Extended attributes that are kept apart from files are
-    /// not tracked: they never are.
-    pub fn contains(&self, name: &ObjectName) -> bool {
-        self.of_type(name.object_type)
-            .is_some_and(|set| set.contains(&name.checksum))
+    /// Returns of each object whether it is needed. Extended attributes that are kept apart from
+    /// files are not tracked: they never are.
+    pub async fn contains(&self, names: &[ObjectName]) -> Result<Vec<bool>> {
+        let names = names.iter().map(name_of).collect();
+        self.names.contains(names).await
     }
 
-    /// Returns the checksums of the needed objects of one kind.
-    pub fn checksums(&self, object_type: ObjectType) -> impl Iterator<Item = Checksum> {
-        self.of_type(object_type).into_iter().flatten().copied()
+    /// Returns the checksums of the needed objects of one kind that come after `after`, in order,
+    /// at most `max` of them.
+    pub async fn checksums(
+        &self,
+        object_type: ObjectType,
+        after: Option<Checksum>,
+        max: usize,
+    ) -> Result<Vec<Checksum>> {
+        self.names.page(role_of(object_type), after, max).await
     }
 
     /// Returns how many objects of one kind are needed.
     pub fn count(&self, object_type: ObjectType) -> u64 {
-        self.of_type(object_type).map_or(0, |set| set.len() as u64)
+        self.counts[role_of(object_type) as usize]
     }
 
     /// Returns what could not be read: what these objects need is not known.
@@ -106,15 +118,45 @@ impl Reachable {
     pub fn too_deep(&self) -> Option<Checksum> {
         self.too_deep
     }
+}
 
-    fn of_type(&self, object_type: ObjectType) -> Option<&HashSet<Checksum>> {
-        match object_type {
-            ObjectType::Commit => Some(&self.commits),
-            ObjectType::DirTree => Some(&self.dirtrees),
-            ObjectType::DirMeta => Some(&self.dirmetas),
-            ObjectType::File => Some(&self.files),
-            ObjectType::FileXattrs => None,
+const ROLES: usize = ObjectType::ALL.len();
+
+fn role_of(object_type: ObjectType) -> u32 {
+    object_type as u32
+}
+
+fn name_of(name: &ObjectName) -> Name {
+    Name::new(role_of(name.object_type), &name.checksum)
+}
+
+/// What a walk has found so far.
+struct Found {
+    names: NameSet,
+    counts: [u64; ROLES],
+    problems: Vec<ReachProblem>,
+    too_deep: Option<Checksum>,
+}
+
+impl Found {
+    /// Notes objects, and returns those that are new, in their order.
+    async fn add(&mut self, names: Vec<ObjectName>) -> Result<Vec<ObjectName>> {
+        let new = self.names.insert(names.iter().map(name_of).collect());
+        let new = names.into_iter().zip(new.await?);
+        let new: Vec<_> = new.filter_map(|(name, new)| new.then_some(name)).collect();
+        for name in &new {
+            self.counts[role_of(name.object_type) as usize] += 1;
         }
+        Ok(new)
+    }
+
+    async fn done(self) -> Result<Reachable> {
+        Ok(Reachable {
+            names: self.names.into_sorted().await?,
+            counts: self.counts,
+            problems: self.problems,
+            too_deep: self.too_deep,
+        })
     }
 }
 
@@ -129,12 +171,17 @@ impl Repo {
     /// What is wrong with single objects is told by [`Reachable::problems`] instead: a caller that
     /// deletes what is not reachable must not go on if there are any.
     pub async fn reach(&self, roots: &[ReachRoot], options: &ReachOptions) -> Result<Reachable> {
-        let mut found = Reachable::default();
+        let mut found = Found {
+            names: NameSet::new(self.spill().clone(), self.pool().clone()),
+            counts: [0; ROLES],
+            problems: Vec::new(),
+            too_deep: None,
+        };
         let commits = CommitWalk::new(options)
             .run(self, roots, &mut found)
             .await?;
         if options.scope == ReachScope::CommitsOnly {
-            return Ok(found);
+            return found.done().await;
         }
         let partial: HashSet<_> = self.state().list_partial().await?.into_iter().collect();
         let (partial, whole): (Vec<_>, Vec<_>) = commits
@@ -142,7 +189,7 @@ impl Repo {
             .partition(|(checksum, _)| partial.contains(checksum));
         walk_trees(self, whole, Completeness::Whole, &mut found).await?;
         walk_trees(self, partial, Completeness::Partial, &mut found).await?;
-        Ok(found)
+        found.done().await
     }
 }
 
@@ -185,7 +232,7 @@ impl<'a> CommitWalk<'a> {
         mut self,
         repo: &Repo,
         roots: &[ReachRoot],
-        found: &mut Reachable,
+        found: &mut Found,
     ) -> Result<Vec<(Checksum, Node)>> {
         let root = |root: &ReachRoot| Visit {
             commit: root.commit,
@@ -194,6 +241,7 @@ impl<'a> CommitWalk<'a> {
         };
         let mut frontier: Vec<Visit> = roots.iter().map(root).collect();
         let mut reached = Vec::new();
+        let mut seen = HashSet::new();
         while !frontier.is_empty() {
             self.load(repo, &frontier, found).await?;
             for visit in std::mem::take(&mut frontier) {
@@ -204,7 +252,7 @@ impl<'a> CommitWalk<'a> {
                 if is_old && !visit.is_root {
                     continue;
                 }
-                if found.commits.insert(visit.commit) {
+                if seen.insert(visit.commit) {
                     reached.push((visit.commit, node));
                 }
                 if self.is_news(&visit)
@@ -219,10 +267,14 @@ impl<'a> CommitWalk<'a> {
                 }
             }
         }
+        let names = reached
+            .iter()
+            .map(|(commit, _)| ObjectName::commit(*commit));
+        found.add(names.collect()).await?;
         Ok(reached)
     }
 
-    async fn load(&mut self, repo: &Repo, visits: &[Visit], found: &mut Reachable) -> Result<()> {
+    async fn load(&mut self, repo: &Repo, visits: &[Visit], found: &mut Found) -> Result<()> {
         let mut names = Vec::new();
         for visit in visits {
             if let Entry::Vacant(entry) = self.nodes.entry(visit.commit) {
@@ -289,15 +341,14 @@ async fn walk_trees(
     repo: &Repo,
     commits: Vec<(Checksum, Node)>,
     completeness: Completeness,
-    found: &mut Reachable,
+    found: &mut Found,
 ) -> Result<()> {
+    let roots = commits.iter().flat_map(|(_, node)| {
+        let tree = ObjectName::dirtree(node.tree);
+        [ObjectName::dirmeta(node.meta), tree]
+    });
     let mut level = Vec::new();
-    for (_, node) in commits {
-        found.dirmetas.insert(node.meta);
-        if found.dirtrees.insert(node.tree) {
-            level.push(node.tree);
-        }
-    }
+    enter(roots.collect(), found, &mut level).await?;
     let mut depth = 0;
     while !level.is_empty() {
         if depth >= TREE_DEPTH_MAX {
@@ -306,9 +357,10 @@ async fn walk_trees(
         let mut next = Vec::new();
         for step in level.chunks(TREES_A_STEP) {
             let names = step.iter().copied().map(ObjectName::dirtree).collect();
-            for (name, loaded) in load_many(repo, names, DirTree::parse).await? {
+            let mut entries = Vec::new();
+            for (name, loaded) in load_many(repo, names, children).await? {
                 match loaded {
-                    Ok(Some(tree)) => enter(&tree, found, &mut next),
+                    Ok(Some(children)) => entries.extend(children),
                     Ok(None) if completeness == Completeness::Partial => {}
                     Ok(None) => {
                         let error = Error::missing("is not in the repository").about(name);
@@ -316,7 +368,11 @@ async fn walk_trees(
                     }
                     Err(error) => found.problems.push(ReachProblem { name, error }),
                 }
+                if entries.len() >= NAMES_A_STEP {
+                    enter(std::mem::take(&mut entries), found, &mut next).await?;
+                }
             }
+            enter(entries, found, &mut next).await?;
         }
         level = next;
         depth += 1;
@@ -324,14 +380,20 @@ async fn walk_trees(
     Ok(())
 }
 
-fn enter(tree: &DirTree, found: &mut Reachable, next: &mut Vec<Checksum>) {
-    found
-        .files
-        .extend(tree.files().iter().map(|entry| entry.file));
-    for entry in tree.dirs() {
-        found.dirmetas.insert(entry.meta);
-        if found.dirtrees.insert(entry.tree) {
-            next.push(entry.tree);
-        }
-    }
+/// Returns what a dirtree names.
+fn children(bytes: &[u8]) -> std::result::Result<Vec<ObjectName>, FormatError> {
+    let tree = DirTree::parse(bytes)?;
+    let files = tree.files().iter();
+    let files = files.map(|entry| ObjectName::file(entry.file));
+    let dirs = tree.dirs().iter();
+    let dirs = dirs.flat_map(|e| [ObjectName::dirmeta(e.meta), ObjectName::dirtree(e.tree)]);
+    Ok(files.chain(dirs).collect())
+}
+
+/// Notes objects; the dirtrees among them that are new are for the next level.
+async fn enter(names: Vec<ObjectName>, found: &mut Found, next: &mut Vec<Checksum>) -> Result<()> {
+    let new = found.add(names).await?.into_iter();
+    let trees = new.filter(|name| name.object_type == ObjectType::DirTree);
+    next.extend(trees.map(|name| name.checksum));
+    Ok(())
 }

@@ -132,6 +132,32 @@ impl Incoming {
         }
     }
 
+    /// Returns the file on this machine that a metadata object is, if it is one.
+    ///
+    /// For making a link to it **after** what it holds was verified, with
+    /// [`verify_metadata`](Self::verify_metadata).
+    pub fn local_metadata(&self) -> Option<&LocalFile> {
+        match &self.body {
+            Body::Metadata(Payload::Local(file)) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Checks bytes that were read from elsewhere against what was announced as metadata.
+    pub fn verify_metadata(&self, bytes: impl Into<Bytes>) -> Result<(ObjectName, Bytes)> {
+        let claim = match &self.claim {
+            Claim::Named(name) => Claim::Named(*name),
+            Claim::Hashed(object_type) => Claim::Hashed(*object_type),
+        };
+        let read = Self {
+            claim,
+            body: Body::Metadata(Payload::Bytes(bytes.into())),
+            metadata_bytes_max: self.metadata_bytes_max,
+            header_check: None,
+        };
+        read.into_metadata()
+    }
+
     /// Returns the same announcement, with the same rules, of bytes that are read from elsewhere.
     ///
     /// For a store that reads a file through a descriptor which it holds open, so that what it

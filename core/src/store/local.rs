@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Error, Result};
 use crate::format::{Checksum, FileHeader, ObjectName};
+use crate::spill::SpillPlace;
 
 /// The view of a store as plain files. All of it is **blocking**: call it on the blocking pool.
 ///
@@ -20,6 +21,9 @@ use crate::format::{Checksum, FileHeader, ObjectName};
 pub trait LocalObjects: Debug + Send + Sync {
     /// Reads the bytes of a metadata object. Not verified.
     fn read_metadata(&self, name: &ObjectName) -> Result<Option<Bytes>>;
+
+    /// Names the file that a metadata object is; `None` when it is not here.
+    fn metadata_file(&self, name: &ObjectName) -> Result<Option<LocalFile>>;
 
     /// Opens a file object: its header, and its content if that is a regular file. Not verified.
     fn open_file(&self, checksum: &Checksum) -> Result<Option<LocalObject>>;
@@ -41,6 +45,9 @@ pub trait LocalObjects: Debug + Send + Sync {
 
     /// Returns the directory of the repository, for messages and comparisons.
     fn directory(&self) -> PathBuf;
+
+    /// Returns where temporary files that belong to the repository may go.
+    fn spill_place(&self) -> Option<SpillPlace>;
 }
 
 /// A file object, opened.

@@ -23,22 +23,34 @@ pub struct DiffStats {
 /// Counts the objects of two commits, without their history.
 pub async fn diff_stats(repo: &Repo, from: &Checksum, to: &Checksum) -> Result<DiffStats> {
     let (from, to) = (objects_of(repo, from).await?, objects_of(repo, to).await?);
-    let types = || ObjectType::ALL.into_iter();
-    let common: Vec<_> = types()
-        .flat_map(|t| from.checksums(t).map(move |c| ObjectName::new(t, c)))
-        .filter(|name| to.contains(name))
-        .collect();
-    let mut common_stored_bytes = 0;
-    for names in common.chunks(NAMES_A_STEP) {
-        for (stat, name) in repo.objects().stat(names).await?.iter().zip(names) {
-            let missing = || Error::missing("is not in the repository").about(*name);
-            common_stored_bytes += stat.ok_or_else(missing)?.stored_bytes;
+    let (mut common_objects, mut common_stored_bytes) = (0, 0);
+    for object_type in ObjectType::ALL {
+        let mut after = None;
+        loop {
+            let page = from.checksums(object_type, after, NAMES_A_STEP).await?;
+            after = page.last().copied();
+            if page.is_empty() {
+                break;
+            }
+            let names: Vec<_> = page
+                .into_iter()
+                .map(|checksum| ObjectName::new(object_type, checksum))
+                .collect();
+            let shared = to.contains(&names).await?;
+            let shared = names.into_iter().zip(shared);
+            let shared: Vec<_> = shared.filter_map(|(name, is)| is.then_some(name)).collect();
+            common_objects += shared.len() as u64;
+            for (stat, name) in repo.objects().stat(&shared).await?.iter().zip(&shared) {
+                let missing = || Error::missing("is not in the repository").about(*name);
+                common_stored_bytes += stat.ok_or_else(missing)?.stored_bytes;
+            }
         }
     }
+    let types = || ObjectType::ALL.into_iter();
     Ok(DiffStats {
         from_objects: types().map(|t| from.count(t)).sum(),
         to_objects: types().map(|t| to.count(t)).sum(),
-        common_objects: common.len() as u64,
+        common_objects,
         common_stored_bytes,
     })
 }

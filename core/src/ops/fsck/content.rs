@@ -3,17 +3,20 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::Check;
 use crate::codec::Codec;
 use crate::error::{Error, Result, from_read};
-use crate::format::{Checksum, ObjectName};
-use crate::repo::{Certainty, Repo};
+use crate::format::{Checksum, ObjectName, ObjectType};
+use crate::repo::{Certainty, Reachable, Repo};
 use crate::store::{Body, Incoming, LocalObjects};
 
 /// Files read in one job of the pool.
 const FILES_A_JOB: usize = 64;
+
+/// Files whose names are looked up in one go.
+const FILES_A_PAGE: usize = 128 * FILES_A_JOB;
 
 /// Groups of files asked for at once where they are not files of this machine, beyond those that
 /// are being hashed.
@@ -26,19 +29,14 @@ const BUFFER_BYTES: usize = 128 * 1024;
 type Checked = (Checksum, Result<Option<u64>>);
 
 /// Checks that each file is there and hashes to its name.
-pub(super) async fn check(check: &mut Check<'_>, mut files: Vec<Checksum>) -> Result<()> {
-    // In the order of their paths below `objects/`: neighbours share a directory.
-    files.sort_unstable();
-    let total = files.len() as u64;
+pub(super) async fn check(check: &mut Check<'_>, reachable: &Reachable) -> Result<()> {
     check.options.progress.update(|snapshot| {
-        snapshot.content.total = total;
+        snapshot.content.total = reachable.count(ObjectType::File);
         snapshot.content.certainty = Certainty::Exact;
     });
     let repo = check.repo;
-    let groups = files.chunks(FILES_A_JOB).map(<[Checksum]>::to_vec);
-    let groups: Vec<_> = groups.collect();
     let local = repo.objects().local();
-    let checks = stream::iter(groups).map(|group| {
+    let checks = groups(reachable).map_ok(|group| {
         let local = local.clone();
         async move {
             match local {
@@ -47,7 +45,8 @@ pub(super) async fn check(check: &mut Check<'_>, mut files: Vec<Checksum>) -> Re
             }
         }
     });
-    let mut checks = checks.buffer_unordered(repo.pool().width() + GROUPS_AHEAD);
+    let at_once = repo.pool().width() + GROUPS_AHEAD;
+    let mut checks = Box::pin(checks.try_buffer_unordered(at_once));
     while let Some(group) = checks.try_next().await? {
         check.options.progress.update(|snapshot| {
             snapshot.content.done += group.len() as u64;
@@ -76,6 +75,21 @@ pub(super) async fn check_one(repo: &Repo, checksum: Checksum) -> Result<Option<
     let codec = Arc::clone(repo.codec());
     let job = move || Ok(read(checksum, body, &*codec, &mut vec![0; BUFFER_BYTES]));
     repo.pool().run(job).await?
+}
+
+/// Returns the files in the order of their paths below `objects/`: neighbours share a directory.
+fn groups(reachable: &Reachable) -> impl Stream<Item = Result<Vec<Checksum>>> {
+    let pages = stream::try_unfold(None, move |after| async move {
+        let page = reachable.checksums(ObjectType::File, after, FILES_A_PAGE);
+        let page = page.await?;
+        Ok::<_, Error>(page.last().copied().map(|last| (page, Some(last))))
+    });
+    pages
+        .map_ok(|page| {
+            let groups = page.chunks(FILES_A_JOB).map(|group| Ok(group.to_vec()));
+            stream::iter(groups.collect::<Vec<_>>())
+        })
+        .try_flatten()
 }
 
 async fn check_local(

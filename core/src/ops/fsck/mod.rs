@@ -17,11 +17,16 @@ use futures::TryStreamExt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Checksum, Commit, DirMeta, FormatError, ObjectName, ObjectType};
-use crate::repo::{Depth, History, Phase, Progress, ReachOptions, ReachRoot, Repo, load_many};
+use crate::repo::{
+    Depth, History, Phase, Progress, ReachOptions, ReachRoot, Reachable, Repo, load_many,
+};
 use crate::store::{LockKind, Partial, RefSpace};
 
 pub use bindings::Unbound;
 pub use report::{Finding, FsckReport, Problem};
+
+/// Dirmetas that are read in one step.
+const DIRMETAS_A_STEP: usize = 4096;
 
 /// How to check.
 #[derive(Debug, Clone, Default)]
@@ -165,17 +170,13 @@ impl Check<'_> {
             let error = Error::corrupt("directories are nested too deep");
             self.found(ObjectName::dirtree(tree), error);
         }
-        let dirmetas = reachable.checksums(ObjectType::DirMeta);
-        let dirmetas = dirmetas.map(ObjectName::dirmeta).collect();
-        self.check_dirmetas(dirmetas).await?;
+        self.check_dirmetas(&reachable).await?;
         self.report.metadata_objects += reachable.count(ObjectType::DirTree);
         if self.is_over() {
             return Ok(());
         }
         self.phase(Phase::Verifying);
-        let files = reachable.checksums(ObjectType::File).collect();
-        drop(reachable);
-        content::check(self, files).await
+        content::check(self, &reachable).await
     }
 
     fn phase(&self, phase: Phase) {
@@ -285,17 +286,25 @@ impl Check<'_> {
         Ok(())
     }
 
-    async fn check_dirmetas(&mut self, names: Vec<ObjectName>) -> Result<()> {
-        self.report.metadata_objects += names.len() as u64;
+    async fn check_dirmetas(&mut self, reachable: &Reachable) -> Result<()> {
+        self.report.metadata_objects += reachable.count(ObjectType::DirMeta);
         let parse = |bytes: &[u8]| DirMeta::parse(bytes).map(drop);
-        for (name, loaded) in load_many(self.repo, names, parse).await? {
-            match loaded {
-                Ok(Some(())) => {}
-                Ok(None) => self.found(name, Error::missing("is not in the repository")),
-                Err(error) => self.found(name, error),
+        let (kind, mut after) = (ObjectType::DirMeta, None);
+        loop {
+            let page = reachable.checksums(kind, after, DIRMETAS_A_STEP).await?;
+            after = page.last().copied();
+            if page.is_empty() {
+                return Ok(());
+            }
+            let names = page.into_iter().map(ObjectName::dirmeta).collect();
+            for (name, loaded) in load_many(self.repo, names, parse).await? {
+                match loaded {
+                    Ok(Some(())) => {}
+                    Ok(None) => self.found(name, Error::missing("is not in the repository")),
+                    Err(error) => self.found(name, error),
+                }
             }
         }
-        Ok(())
     }
 }
 

@@ -4,14 +4,11 @@ use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Garbage, PruneOptions};
+use super::{Garbage, OBJECTS_A_STEP, ORDER, PruneOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{Checksum, ObjectName, ObjectType, Tombstone};
+use crate::format::{Checksum, ObjectName, Tombstone};
 use crate::repo::{ReachScope, Repo};
 use crate::store::{LockGuard, Partial, Swap};
-
-/// Objects deleted in one step.
-const OBJECTS_A_STEP: usize = 2048;
 
 /// Marks written at once: each waits for the disk.
 const MARKS_AT_ONCE: usize = 16;
@@ -25,11 +22,7 @@ pub(super) async fn delete(
     options: &PruneOptions,
     garbage: &Garbage,
 ) -> Result<()> {
-    let in_prune = garbage
-        .objects
-        .iter()
-        .filter(|name| name.object_type == ObjectType::Commit)
-        .map(|name| name.checksum);
+    let in_prune = garbage.commits.iter().copied();
     let commits: Vec<Checksum> = garbage.asked_for.into_iter().chain(in_prune).collect();
     if garbage.asked_for.is_some() {
         enable_tombstones(repo).await?;
@@ -42,13 +35,22 @@ pub(super) async fn delete(
         mark(repo, whole, Some(Partial::Fetching)).await?;
     }
     bury(repo, &commits).await?;
-    let asked_for = garbage.asked_for.map(ObjectName::commit);
-    let names: Vec<_> = asked_for
-        .into_iter()
-        .chain(garbage.objects.iter().copied())
-        .collect();
+    let names: Vec<_> = commits.iter().copied().map(ObjectName::commit).collect();
     for step in names.chunks(OBJECTS_A_STEP) {
         repo.objects().delete(lock, step).await?;
+    }
+    for (place, object_type) in (0..).zip(ORDER) {
+        let mut after = None;
+        loop {
+            let page = garbage.objects.page(place, after, OBJECTS_A_STEP).await?;
+            after = page.last().copied();
+            if page.is_empty() {
+                break;
+            }
+            let name = |checksum| ObjectName::new(object_type, checksum);
+            let names: Vec<_> = page.into_iter().map(name).collect();
+            repo.objects().delete(lock, &names).await?;
+        }
     }
     let mut gone = commits;
     gone.retain(|commit| options.scope == ReachScope::Everything || marked.contains(commit));

@@ -13,8 +13,9 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
-use crate::format::{Checksum, ObjectName, ObjectType};
+use crate::format::{Checksum, ObjectType};
 use crate::repo::{Depth, Phase, Progress, ReachOptions, ReachScope, Reachable, Repo};
+use crate::spill::{Name, NameSet, SortedNames};
 use crate::store::{Listed, LockKind, RefName};
 
 pub(in crate::ops) use delete::enable_tombstones;
@@ -86,6 +87,9 @@ const ORDER: [ObjectType; 4] = [
     ObjectType::File,
 ];
 
+/// Objects looked at, or deleted, in one step.
+const OBJECTS_A_STEP: usize = 2048;
+
 /// Deletes what is not reachable.
 ///
 /// # Errors
@@ -127,12 +131,16 @@ pub async fn prune(repo: &Repo, options: &PruneOptions) -> Result<PruneReport> {
     Ok(report)
 }
 
-/// What is to be deleted, in the order in which it is.
-#[derive(Debug, Default)]
+/// What is to be deleted.
+#[derive(Debug)]
 struct Garbage {
     /// The commit that was asked for, which counts apart.
     asked_for: Option<Checksum>,
-    objects: Vec<ObjectName>,
+    /// The other commits.
+    commits: Vec<Checksum>,
+    /// All the rest, in the order in which it is deleted: the role of a name is its place in
+    /// [`ORDER`].
+    objects: SortedNames,
 }
 
 async fn find_garbage(
@@ -140,33 +148,38 @@ async fn find_garbage(
     options: &PruneOptions,
     reachable: &Reachable,
 ) -> Result<(Garbage, PruneReport)> {
-    let mut garbage = Garbage {
-        asked_for: options.delete_commit,
-        objects: Vec::new(),
-    };
-    let mut report = PruneReport::default();
-    for object_type in ORDER {
+    let (mut report, asked_for) = (PruneReport::default(), options.delete_commit);
+    let objects = NameSet::new(repo.spill().clone(), repo.pool().clone());
+    for (place, object_type) in (0..).zip(ORDER) {
         if options.scope == ReachScope::CommitsOnly && object_type != ObjectType::Commit {
             continue;
         }
-        let mut listed = repo.objects().list(object_type);
-        while let Some(Listed {
-            name, stored_bytes, ..
-        }) = listed.try_next().await?
-        {
-            if object_type == ObjectType::Commit && garbage.asked_for == Some(name.checksum) {
-                continue;
-            }
-            report.objects_total += 1;
-            if !reachable.contains(&name) {
-                report.objects_pruned += 1;
-                report.freed_bytes += stored_bytes;
-                garbage.objects.push(name);
-                if object_type == ObjectType::Commit {
-                    report.commits_pruned.push(name.checksum);
-                }
+        let mut listed = repo.objects().list(object_type).try_chunks(OBJECTS_A_STEP);
+        while let Some(listed) = listed.try_next().await.map_err(|e| e.1)? {
+            let is_asked_for = |listed: &Listed| {
+                object_type == ObjectType::Commit && asked_for == Some(listed.name.checksum)
+            };
+            let mut listed = listed;
+            listed.retain(|listed| !is_asked_for(listed));
+            report.objects_total += listed.len() as u64;
+            let names: Vec<_> = listed.iter().map(|listed| listed.name).collect();
+            let mut needed = reachable.contains(&names).await?.into_iter();
+            listed.retain(|_| !needed.next().unwrap_or(true));
+            report.objects_pruned += listed.len() as u64;
+            report.freed_bytes += listed.iter().map(|l| l.stored_bytes).sum::<u64>();
+            let unneeded = listed.iter().map(|listed| listed.name.checksum);
+            if object_type == ObjectType::Commit {
+                report.commits_pruned.extend(unneeded);
+            } else {
+                let unneeded = unneeded.map(|checksum| Name::new(place, &checksum));
+                objects.insert(unneeded.collect()).await?;
             }
         }
     }
+    let garbage = Garbage {
+        asked_for,
+        commits: report.commits_pruned.clone(),
+        objects: objects.into_sorted().await?,
+    };
     Ok((garbage, report))
 }

@@ -8,10 +8,11 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use super::ReplicateReport;
-use super::fetch::{Arrival, Fetcher};
+use super::budget::Share;
+use super::fetch::{Arrival, ArrivedMetadata, Fetcher};
 use super::lookup::{self, FoundMetadata};
 use super::options::{FilePolicy, ReplicateOptions};
-use super::planner::{Planner, Want};
+use super::planner::{Candidate, Planner, Want};
 use super::sources::Attempt;
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::{Checksum, FileHeader, ObjectName, ObjectType};
@@ -26,8 +27,10 @@ const GROUP_OBJECTS_MAX: usize = 32;
 const GROUP_BYTES_MAX: u64 = 1024 * 1024;
 /// How many gathered bytes stop further fetching until some are stored.
 const BACKLOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// How many gathered objects do: a sudden end loses them, and they are fetched again.
-const BACKLOG_OBJECTS_MAX: usize = 2 * GROUP_OBJECTS_MAX;
+/// How many candidates are sifted in one go.
+pub(super) const SIFTED_MAX: usize = 8192;
+/// How much content is wanted before it is fetched, and no more metadata that would want more.
+pub(super) const CONTENT_WAITING_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Engine<'a> {
@@ -47,9 +50,15 @@ pub(super) enum Step {
         arrived: Vec<Incoming>,
         rest: Vec<Checksum>,
     },
-    FetchedMetadata(Want, Option<Bytes>),
+    FetchedMetadata(Want, Option<ArrivedMetadata>),
     FetchedContent(Checksum, Option<Arrival>),
-    Stored(Vec<Result<Put>>),
+    /// What is wanted for the first time.
+    Sifted(Vec<Candidate>),
+    /// What became of a group, in which so many objects came over a transport.
+    Stored {
+        puts: Vec<Result<Put>>,
+        fetched: usize,
+    },
     StoredSpooled(Checksum, Result<Put>, Box<dyn ScratchFile>),
 }
 
@@ -60,11 +69,18 @@ struct Run<'e> {
     lookups: usize,
     fetches: usize,
     stores: usize,
+    /// Objects that came over a transport and are not stored: a sudden end would lose them.
+    unstored: usize,
+    /// Those of them that are in the group.
+    group_fetched: usize,
+    sifts: usize,
     missing_metadata: Vec<Want>,
     local_content: Vec<Checksum>,
     remote_content: Vec<Checksum>,
     group: Vec<Incoming>,
     group_bytes: u64,
+    /// What the group holds of the budget for metadata.
+    group_shares: Vec<Share>,
     fetched_again: HashSet<Checksum>,
     /// Bytes of fetched files that their commit had announced, and of all such files.
     report: ReplicateReport,
@@ -107,11 +123,15 @@ impl<'a> Engine<'a> {
             lookups: 0,
             fetches: 0,
             stores: 0,
+            unstored: 0,
+            group_fetched: 0,
+            sifts: 0,
             missing_metadata: Vec::new(),
             local_content: Vec::new(),
             remote_content: Vec::new(),
             group: Vec::new(),
             group_bytes: 0,
+            group_shares: Vec::new(),
             fetched_again: HashSet::new(),
             report: ReplicateReport::default(),
             content_bytes: 0,
@@ -133,6 +153,7 @@ impl<'a> Engine<'a> {
 impl<'e> Run<'e> {
     /// Starts whatever can be started: what finds out more comes before what only moves bytes.
     fn start(&mut self) {
+        self.start_sift();
         self.start_lookups();
         self.start_stores();
         self.start_fetches();
@@ -141,10 +162,30 @@ impl<'e> Run<'e> {
         }
     }
 
+    fn start_sift(&mut self) {
+        // One at a time: the next would only wait for it.
+        if self.sifts > 0 || !self.planner.is_unsure() {
+            return;
+        }
+        self.sifts += 1;
+        let (engine, seen) = (self.engine, self.planner.seen().clone());
+        let candidates = self.planner.take_unsifted(SIFTED_MAX);
+        self.spawn(async move { engine.sift(seen, candidates).await.map(Step::Sifted) });
+    }
+
+    /// Returns whether so much content is wanted that nothing which wants more is looked at.
+    fn is_content_waiting(&self) -> bool {
+        let found = self.local_content.len() + self.remote_content.len();
+        found + self.planner.content_waiting() > CONTENT_WAITING_MAX
+    }
+
     fn start_lookups(&mut self) {
         let engine = self.engine;
         while self.lookups < 2 {
-            let wants = self.planner.take_metadata(LOOKUP_NAMES_MAX);
+            let wants = match self.is_content_waiting() {
+                true => Vec::new(),
+                false => self.planner.take_metadata(LOOKUP_NAMES_MAX),
+            };
             if !wants.is_empty() {
                 self.lookups += 1;
                 self.spawn(
@@ -166,12 +207,11 @@ impl<'e> Run<'e> {
     }
 
     fn start_stores(&mut self) {
+        // A store that is not busy takes what there is, so that little is lost to a sudden end; a
+        // busy one waits for a full group.
         let width = self.engine.destination.pool().width();
         let full = self.group.len() >= GROUP_OBJECTS_MAX || self.group_bytes >= GROUP_BYTES_MAX;
-        // An idle store takes what there is, so that little is lost to a sudden end; a busy one
-        // waits for a full group.
-        let idle = self.stores == 0 && !self.group.is_empty();
-        if (full && self.stores <= width) || idle {
+        if (full && self.stores <= width) || (self.stores < width && !self.group.is_empty()) {
             self.store_group();
         }
     }
@@ -180,11 +220,11 @@ impl<'e> Run<'e> {
         let engine = self.engine;
         let width = engine.width();
         let pool_width = engine.destination.pool().width();
-        while self.fetches < width
-            && self.group_bytes < BACKLOG_BYTES_MAX
-            && self.group.len() < BACKLOG_OBJECTS_MAX
-        {
-            if let Some(want) = self.missing_metadata.pop() {
+        while self.fetches < width && self.group_bytes < BACKLOG_BYTES_MAX {
+            // What has arrived and is not stored counts as under way: a sudden end costs as much.
+            let may_ask = self.fetches + self.unstored < width;
+            let may_want_more = may_ask && !self.is_content_waiting();
+            if let Some(want) = self.missing_metadata.pop_if(|_| may_want_more) {
                 self.fetches += 1;
                 self.spawn(engine.fetch_metadata(want));
             } else if !self.local_content.is_empty() && self.stores <= pool_width {
@@ -194,7 +234,7 @@ impl<'e> Run<'e> {
                 self.stores += 1;
                 self.spawn(engine.open_local(group));
                 return;
-            } else if let Some(checksum) = self.remote_content.pop() {
+            } else if let Some(checksum) = self.remote_content.pop_if(|_| may_ask) {
                 self.fetches += 1;
                 let attempt = match self.fetched_again.contains(&checksum) {
                     true => Attempt::Again,
@@ -213,10 +253,16 @@ impl<'e> Run<'e> {
 
     fn store_group(&mut self) {
         let group = std::mem::take(&mut self.group);
+        let shares = std::mem::take(&mut self.group_shares);
         self.group_bytes = 0;
         self.stores += 1;
+        let fetched = std::mem::take(&mut self.group_fetched);
         let batch = self.engine.batch;
-        self.spawn(async move { Ok(Step::Stored(batch.put(group).await)) });
+        self.spawn(async move {
+            let puts = batch.put(group).await;
+            drop(shares);
+            Ok(Step::Stored { puts, fetched })
+        });
     }
 
     fn store_spooled(&mut self, checksum: Checksum, arrival: Incoming, file: Box<dyn ScratchFile>) {
@@ -227,6 +273,13 @@ impl<'e> Run<'e> {
             let put = put.unwrap_or_else(|| Err(Error::invalid("a store gave no answer")));
             Ok(Step::StoredSpooled(checksum, put, file))
         });
+    }
+
+    /// Adds what came over a transport.
+    fn add_fetched(&mut self, incoming: Incoming, bytes: u64) {
+        self.unstored += 1;
+        self.group_fetched += 1;
+        self.add_to_group(incoming, bytes);
     }
 
     fn add_to_group(&mut self, incoming: Incoming, bytes: u64) {
@@ -274,8 +327,14 @@ impl<'e> Run<'e> {
                 self.fetches -= 1;
                 self.on_fetched_content(checksum, arrival)
             }
-            Step::Stored(puts) => {
+            Step::Sifted(new) => {
+                self.sifts -= 1;
+                self.planner.on_sifted(new);
+                Ok(())
+            }
+            Step::Stored { puts, fetched } => {
                 self.stores -= 1;
+                self.unstored -= fetched;
                 self.on_stored(puts)
             }
             Step::StoredSpooled(checksum, put, file) => {
@@ -301,13 +360,20 @@ impl<'e> Run<'e> {
             self.note_commit(&want);
             self.planner.on_object(&want, &bytes)?;
         }
-        for (want, bytes) in found.from_local {
+        self.planner.put_back(found.later);
+        for (want, bytes, file) in found.from_local {
             self.engine
                 .options
                 .progress
                 .update(|s| s.metadata.total += 1);
             self.report.metadata_local += 1;
-            self.on_metadata(want, bytes)?;
+            self.on_metadata(&want, &bytes)?;
+            // Read again when it is stored, which may be no more than another link to it.
+            let body = Body::Metadata(Payload::Local(file));
+            self.add_to_group(Incoming::named(want.name, body), 0);
+            if self.group.len() >= GROUP_OBJECTS_MAX {
+                self.store_group();
+            }
         }
         Ok(())
     }
@@ -368,8 +434,8 @@ impl<'e> Run<'e> {
         }
     }
 
-    fn on_fetched_metadata(&mut self, want: Want, bytes: Option<Bytes>) -> Result<()> {
-        let Some(bytes) = bytes else {
+    fn on_fetched_metadata(&mut self, want: Want, arrived: Option<ArrivedMetadata>) -> Result<()> {
+        let Some(ArrivedMetadata { bytes, share }) = arrived else {
             self.engine
                 .options
                 .progress
@@ -378,22 +444,25 @@ impl<'e> Run<'e> {
         };
         self.report.transferred_bytes += bytes.len() as u64;
         self.report.commits_transferred += u64::from(Planner::is_commit(&want));
-        self.on_metadata(want, bytes)
+        self.on_metadata(&want, &bytes)?;
+        let length = bytes.len() as u64;
+        let body = Body::Metadata(Payload::Bytes(bytes));
+        self.add_fetched(Incoming::named(want.name, body), length);
+        if share.is_some() {
+            self.group_shares.push(share);
+        }
+        Ok(())
     }
 
-    /// Takes a metadata object, wherever it came from.
-    fn on_metadata(&mut self, want: Want, bytes: Bytes) -> Result<()> {
+    /// Takes what a metadata object says, wherever it came from.
+    fn on_metadata(&mut self, want: &Want, bytes: &Bytes) -> Result<()> {
         self.engine
             .options
             .progress
             .update(|s| s.metadata.done += 1);
-        self.note_commit(&want);
+        self.note_commit(want);
         self.report.metadata_fetched += 1;
-        self.planner.on_object(&want, &bytes)?;
-        let length = bytes.len() as u64;
-        let body = Body::Metadata(Payload::Bytes(bytes));
-        self.add_to_group(Incoming::named(want.name, body), length);
-        Ok(())
+        self.planner.on_object(want, bytes)
     }
 
     fn on_local_content(&mut self, arrived: Vec<Incoming>, rest: Vec<Checksum>) -> Result<()> {
@@ -431,7 +500,7 @@ impl<'e> Run<'e> {
                 let incoming = self.policed(arrival.incoming);
                 self.store_spooled(checksum, incoming, file);
             }
-            None => self.add_to_group(arrival.incoming, arrival.bytes),
+            None => self.add_fetched(arrival.incoming, arrival.bytes),
         }
         Ok(())
     }
@@ -467,7 +536,9 @@ impl<'e> Run<'e> {
 
     /// Reports totals: exact once nothing can be wanted any more that is not known.
     fn tell(&self) {
-        let scanning = self.lookups > 0 || !self.missing_metadata.is_empty();
+        let scanning = self.lookups + self.sifts > 0
+            || self.planner.is_unsure()
+            || !self.missing_metadata.is_empty();
         let certainty = if scanning {
             Certainty::Estimated
         } else {

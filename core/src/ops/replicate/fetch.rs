@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
+use super::budget::{Budget, SHORT_BYTES_MAX, Share};
 use super::options::Limits;
 use super::pace::Pace;
 use crate::codec::FlateCodec;
@@ -22,7 +23,7 @@ use crate::transport::{FetchOptions, FetchedFile, RemotePath, Resume, Retry, Val
 const IN_MEMORY_BYTES_MAX: u64 = 128 * 1024;
 
 /// How much is gathered before it is appended to a scratch file: what an interruption can cost.
-const APPEND_BYTES: usize = 128 * 1024;
+const APPEND_BYTES: usize = 64 * 1024;
 
 /// Everything a fetch needs to know of the replication that it belongs to.
 #[derive(Debug)]
@@ -37,6 +38,14 @@ pub(super) struct Fetcher {
     pub(super) pace: Pace,
     pub(super) progress: Progress,
     pub(super) pool: Pool,
+    pub(super) budget: Budget,
+}
+
+/// A metadata object that arrived, and what it holds of the budget until it is stored.
+#[derive(Debug)]
+pub(super) struct ArrivedMetadata {
+    pub(super) bytes: Bytes,
+    pub(super) share: Share,
 }
 
 /// An object that arrived, and the scratch entry to give up once it is stored.
@@ -70,7 +79,7 @@ enum Received {
 
 impl Fetcher {
     /// Fetches a metadata object; its bytes are not verified yet. `None`: the source has it not.
-    pub(super) async fn metadata(&self, name: &ObjectName) -> Result<Option<Bytes>> {
+    pub(super) async fn metadata(&self, name: &ObjectName) -> Result<Option<ArrivedMetadata>> {
         let mut attempt = 0;
         loop {
             match self.metadata_once(name).await {
@@ -86,7 +95,7 @@ impl Fetcher {
         }
     }
 
-    async fn metadata_once(&self, name: &ObjectName) -> Result<Option<Bytes>> {
+    async fn metadata_once(&self, name: &ObjectName) -> Result<Option<ArrivedMetadata>> {
         let Some(body) = self.source.fetch(name).await? else {
             return Ok(None);
         };
@@ -100,8 +109,9 @@ impl Fetcher {
             .map(Some)
     }
 
-    async fn collect(&self, payload: Payload, limit: u64) -> Result<Bytes> {
+    async fn collect(&self, payload: Payload, limit: u64) -> Result<ArrivedMetadata> {
         let too_long = || Error::corrupt(format!("is longer than the limit, {limit} bytes"));
+        let mut share = Share::default();
         let bytes = match payload {
             Payload::Bytes(bytes) => bytes,
             Payload::Stream(mut stream) => {
@@ -109,10 +119,14 @@ impl Fetcher {
                 while let Some(chunk) = stream.next().await {
                     let chunk = chunk?;
                     self.count(chunk.len());
-                    all.extend_from_slice(&chunk);
-                    if all.len() as u64 > limit {
+                    let length = all.len() + chunk.len();
+                    if length as u64 > limit {
                         return Err(too_long());
                     }
+                    if length > SHORT_BYTES_MAX && !share.is_some() {
+                        share = self.budget.all().await?;
+                    }
+                    all.extend_from_slice(&chunk);
                 }
                 all.freeze()
             }
@@ -122,10 +136,10 @@ impl Fetcher {
             }
         };
         if bytes.len() as u64 > limit {
-            Err(too_long())
-        } else {
-            Ok(bytes)
+            return Err(too_long());
         }
+        share.shrink_to(bytes.len());
+        Ok(ArrivedMetadata { bytes, share })
     }
 
     /// Fetches a file object. `None`: the source has it not.

@@ -1,17 +1,24 @@
 //! What is there already: in the destination, or in sources on this machine.
 
 use bytes::Bytes;
+use futures::future::join_all;
 
 use super::engine::Engine;
 use super::planner::{Planner, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Checksum, ObjectName};
 use crate::pool::Pool;
-use crate::repo::load_metadata;
-use crate::store::{Batch, Body, Incoming, LocalObjects, Payload, Trust};
+use crate::repo::{load_metadata, read_local_metadata};
+use crate::store::{Batch, Body, Incoming, LocalFile, LocalObjects, Trust};
 
 /// A metadata object longer than this is hashed on the blocking pool.
 const HASH_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
+
+/// How much metadata is read in one go: as much as that, and the object that exceeds it.
+const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Objects of the destination asked for at once where they are not files of this machine.
+const FETCHES: usize = 16;
 
 /// Wanted metadata, by where it is.
 #[derive(Debug, Default)]
@@ -21,31 +28,35 @@ pub(super) struct FoundMetadata {
     /// Commits that are in the destination with all that they consist of.
     pub(super) whole_commits: Vec<(Want, Bytes)>,
     /// Not in the destination, but in a source on this machine.
-    pub(super) from_local: Vec<(Want, Bytes)>,
+    pub(super) from_local: Vec<(Want, Bytes, LocalFile)>,
     /// To be fetched.
     pub(super) missing: Vec<Want>,
+    /// Not looked at: what was found first is long.
+    pub(super) later: Vec<Want>,
 }
 
 pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<FoundMetadata> {
     let names: Vec<_> = wants.iter().map(|want| want.name).collect();
     let stats = engine.batch.stat(&names).await?;
-    let mut found = FoundMetadata::default();
-    let mut absent = Vec::new();
+    let (mut there, mut absent) = (Vec::new(), Vec::new());
     for (want, stat) in wants.into_iter().zip(stats) {
-        let bytes = match stat {
-            Some(_) => read_or_refetch(engine.batch, &want.name).await?,
-            None => None,
-        };
-        match bytes {
+        match stat {
+            Some(_) => there.push(want),
             None => absent.push(want),
-            Some(bytes) if Planner::is_commit(&want) && is_whole(engine, &want).await? => {
-                engine.admit(&want, &bytes).await?;
-                found.whole_commits.push((want, bytes));
-            }
-            Some(bytes) => {
-                engine.admit(&want, &bytes).await?;
-                found.present.push((want, bytes));
-            }
+        }
+    }
+    let read = read_destination(engine, there).await?;
+    absent.extend(read.absent);
+    let mut found = FoundMetadata {
+        later: read.later,
+        ..FoundMetadata::default()
+    };
+    for (want, bytes) in read.found {
+        engine.admit(&want, &bytes).await?;
+        if Planner::is_commit(&want) && is_whole(engine, &want).await? {
+            found.whole_commits.push((want, bytes));
+        } else {
+            found.present.push((want, bytes));
         }
     }
     for local in engine.locals() {
@@ -53,31 +64,71 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
             break;
         }
         let wanted = std::mem::take(&mut absent);
-        let others = engine.fetchers.len() > 1;
-        let read = engine
-            .destination
-            .pool()
-            .run(move || read_local(&*local, wanted, others))
-            .await?;
-        for (want, bytes) in read.0 {
+        let damaged = match engine.fetchers.len() {
+            1 => Damaged::IsAnError,
+            _ => Damaged::IsAbsent,
+        };
+        let read = move || {
+            let read = read_local(&*local, wanted, damaged)?;
+            let file = |(want, bytes): (Want, Bytes)| {
+                let file = local.metadata_file(&want.name)?;
+                // Gone in between: another handle may prune.
+                let file = file.ok_or_else(|| Error::missing("is gone").about(want.name))?;
+                Ok((want, bytes, file))
+            };
+            let found = read
+                .found
+                .into_iter()
+                .map(file)
+                .collect::<Result<Vec<_>>>()?;
+            Ok((found, read.absent, read.later))
+        };
+        let (read, rest, later) = engine.destination.pool().run(read).await?;
+        for (want, bytes, file) in read {
             engine.admit(&want, &bytes).await?;
-            found.from_local.push((want, bytes));
+            found.from_local.push((want, bytes, file));
         }
-        absent = read.1;
+        found.later.extend(later);
+        absent = rest;
     }
     found.missing = absent;
     Ok(found)
 }
 
-/// Reads an object of the destination; a damaged one counts as missing, and is thereby healed.
-async fn read_or_refetch(batch: &dyn Batch, name: &ObjectName) -> Result<Option<Bytes>> {
-    match load_metadata(batch, name).await {
-        Err(error) if error.kind() == ErrorKind::Corrupt => {
-            tracing::warn!(%name, %error, "damaged in the destination: fetching it again");
-            Ok(None)
-        }
-        result => result,
+/// What became of wants that were to be read.
+#[derive(Debug, Default)]
+struct Read {
+    found: Vec<(Want, Bytes)>,
+    absent: Vec<Want>,
+    later: Vec<Want>,
+}
+
+/// Reads objects of the destination in few large steps; a damaged one counts as missing, and is
+/// thereby healed.
+async fn read_destination(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Read> {
+    if wants.is_empty() {
+        return Ok(Read::default());
     }
+    if let Some(local) = engine.batch.local() {
+        let read = move || read_local(&*local, wants, Damaged::IsAbsent);
+        return engine.destination.pool().run(read).await;
+    }
+    let (mut read, mut bytes_read) = (Read::default(), 0);
+    let mut wants = wants.into_iter();
+    while bytes_read < READ_BYTES_MAX {
+        let some: Vec<_> = wants.by_ref().take(FETCHES).collect();
+        if some.is_empty() {
+            break;
+        }
+        let loads = some
+            .iter()
+            .map(|want| load_metadata(engine.batch, &want.name));
+        for (want, loaded) in some.iter().zip(join_all(loads).await) {
+            read.take(*want, loaded, Damaged::IsAbsent, &mut bytes_read)?;
+        }
+    }
+    read.later = wants.collect();
+    Ok(read)
 }
 
 /// A commit is whole if it is in the store itself, not only in this batch, and not marked partial.
@@ -94,29 +145,50 @@ async fn is_whole(engine: &Engine<'_>, want: &Want) -> Result<bool> {
     Ok(partial.is_none())
 }
 
-type Read = (Vec<(Want, Bytes)>, Vec<Want>);
+/// What is made of an object that is not what its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Damaged {
+    /// There is nowhere else to take it from.
+    IsAnError,
+    /// It is taken from elsewhere.
+    IsAbsent,
+}
 
-/// Reads from a source on this machine. Where there are other sources, what is damaged here counts
-/// as missing: they may have it whole.
-fn read_local(local: &dyn LocalObjects, wants: Vec<Want>, others: bool) -> Result<Read> {
-    let (mut found, mut absent) = (Vec::new(), Vec::new());
-    for want in wants {
-        match local.read_metadata(&want.name)? {
-            None => absent.push(want),
-            Some(bytes) => {
-                let body = Body::Metadata(Payload::Bytes(bytes));
-                match Incoming::named(want.name, body).into_metadata() {
-                    Ok((_, bytes)) => found.push((want, bytes)),
-                    Err(error) if others && error.kind() == ErrorKind::Corrupt => {
-                        tracing::warn!(%error, "damaged in a local source: taken from another");
-                        absent.push(want);
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
+/// Reads from plain files of this machine. **Blocking.**
+fn read_local(local: &dyn LocalObjects, wants: Vec<Want>, damaged: Damaged) -> Result<Read> {
+    let (mut read, mut bytes_read) = (Read::default(), 0);
+    let mut wants = wants.into_iter();
+    while bytes_read < READ_BYTES_MAX {
+        let Some(want) = wants.next() else { break };
+        let loaded = read_local_metadata(local, want.name);
+        read.take(want, loaded, damaged, &mut bytes_read)?;
     }
-    Ok((found, absent))
+    read.later = wants.collect();
+    Ok(read)
+}
+
+impl Read {
+    fn take(
+        &mut self,
+        want: Want,
+        loaded: Result<Option<Bytes>>,
+        damaged: Damaged,
+        bytes_read: &mut usize,
+    ) -> Result<()> {
+        match loaded {
+            Ok(None) => self.absent.push(want),
+            Ok(Some(bytes)) => {
+                *bytes_read += bytes.len();
+                self.found.push((want, bytes));
+            }
+            Err(error) if damaged == Damaged::IsAbsent && error.kind() == ErrorKind::Corrupt => {
+                tracing::warn!(name = %want.name, %error, "damaged: taken from elsewhere");
+                self.absent.push(want);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
 }
 
 /// Opens files of a source on this machine, and returns those that it does not have. **Blocking.**

@@ -6,6 +6,7 @@
 //! nothing is wanted any more the batch is committed: durable, and visible children first. Refs are
 //! the caller's, and come after.
 
+mod budget;
 mod engine;
 mod fetch;
 mod gate;
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex};
 use crate::error::Result;
 use crate::format::{Checksum, ObjectName};
 use crate::repo::{Phase, Repo};
+use crate::spill::NameSet;
 use crate::store::{BatchOptions, BatchStats, Leftovers, ObjectSource, Partial};
 
 /// What a replication moved.
@@ -74,7 +76,8 @@ pub async fn replicate(
         leftovers: Leftovers::Adopt,
     };
     let batch = destination.objects().begin(batch_options).await?;
-    let mut planner = planner::Planner::new(options.scope.clone(), options.limits)?;
+    let seen = NameSet::new(destination.spill().clone(), destination.pool().clone());
+    let mut planner = planner::Planner::new(options.scope.clone(), options.limits, seen)?;
     for commit in commits {
         planner.want_commit(*commit, options.depth);
     }
@@ -134,6 +137,7 @@ async fn fetchers(
     options: &ReplicateOptions,
 ) -> Result<Vec<fetch::Fetcher>> {
     let mut fetchers = Vec::with_capacity(sources.len());
+    let budget = budget::Budget::default();
     for source in sources {
         let resumable = source.resumable();
         let scratch = destination.objects().scratch();
@@ -151,6 +155,7 @@ async fn fetchers(
             pace: pace::Pace::new(options.requests_max),
             progress: options.progress.clone(),
             pool: destination.pool().clone(),
+            budget: budget.clone(),
         });
     }
     Ok(fetchers)

@@ -1,11 +1,15 @@
 //! What to fetch next. Does no I/O: it is told what arrived, and says what that makes wanted.
+//!
+//! What it has seen may be too much for memory. Then it cannot tell whether a name is new: it hands
+//! such names out to be [sifted](Planner::take_unsifted), and takes back what was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::options::{Limits, Scope};
 use crate::error::{Error, Result};
 use crate::format::{Checksum, Commit, DirMeta, DirTree, ObjectName, ObjectSize, read_sizes};
 use crate::repo::{Depth, split_path};
+use crate::spill::{Name, NameSet};
 
 /// A metadata object that is wanted, and why: that decides what its children are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,34 @@ enum Role {
     Meta,
 }
 
+/// Something that is wanted if it is wanted for the first time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Candidate {
+    Metadata(Want),
+    Content(Checksum),
+}
+
+impl Candidate {
+    /// Returns what it is known by among those seen.
+    pub(super) fn name(&self) -> Name {
+        match self {
+            Self::Content(file) => Name::new(0, file),
+            Self::Metadata(want) => {
+                let role = match want.role {
+                    Role::Meta => 1,
+                    Role::Commit { .. } => 2,
+                    // There are as many filters as there are directories in subpaths.
+                    Role::Tree { filter, .. } => u32::try_from(3 + filter.0).unwrap_or(u32::MAX),
+                };
+                Name::new(role, &want.name.checksum)
+            }
+        }
+    }
+}
+
+/// How many announced sizes of files are kept; more than that, and totals are estimated.
+const SIZES_MAX: usize = 200_000;
+
 /// A node in the tree of subpaths. [`Filter::ALL`] wants everything below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Filter(usize);
@@ -44,28 +76,26 @@ pub(super) struct Planner {
     limits: Limits,
     scope: Scope,
     filters: Vec<HashMap<String, Filter>>,
-    seen_trees: HashSet<(Checksum, Filter)>,
-    seen_metas: HashSet<Checksum>,
-    seen_files: HashSet<Checksum>,
-    seen_commits: HashSet<Checksum>,
+    seen: NameSet,
     metadata: Vec<Want>,
     content: Vec<Checksum>,
+    /// Of which it is not known whether they were seen.
+    unsifted: Vec<Candidate>,
     sizes: HashMap<Checksum, ObjectSize>,
 }
 
 impl Planner {
-    pub(super) fn new(scope: Scope, limits: Limits) -> Result<Self> {
+    /// Creates a planner that has seen nothing; `seen` is empty.
+    pub(super) fn new(scope: Scope, limits: Limits, seen: NameSet) -> Result<Self> {
         let mut planner = Self {
             limits,
             scope: Scope::Everything,
             // The first two nodes are `ALL`, whose children are not looked up, and the root.
             filters: vec![HashMap::new(), HashMap::new()],
-            seen_trees: HashSet::new(),
-            seen_metas: HashSet::new(),
-            seen_files: HashSet::new(),
-            seen_commits: HashSet::new(),
+            seen,
             metadata: Vec::new(),
             content: Vec::new(),
+            unsifted: Vec::new(),
             sizes: HashMap::new(),
         };
         if let Scope::Subpaths(paths) = &scope {
@@ -109,13 +139,57 @@ impl Planner {
     }
 
     fn push_commit(&mut self, checksum: Checksum, depth: Depth, asked_for: bool) {
-        if self.seen_commits.insert(checksum) {
-            let role = Role::Commit { depth, asked_for };
-            self.metadata.push(Want {
-                name: ObjectName::commit(checksum),
-                role,
-            });
+        let role = Role::Commit { depth, asked_for };
+        let name = ObjectName::commit(checksum);
+        self.offer(Candidate::Metadata(Want { name, role }));
+    }
+
+    fn offer(&mut self, candidate: Candidate) {
+        match self.seen.insert_now(candidate.name()) {
+            Some(true) => self.accept(candidate),
+            Some(false) => {}
+            None => self.unsifted.push(candidate),
         }
+    }
+
+    fn accept(&mut self, candidate: Candidate) {
+        match candidate {
+            Candidate::Metadata(want) => self.metadata.push(want),
+            Candidate::Content(file) => self.content.push(file),
+        }
+    }
+
+    /// Returns what has been seen, which a sieve adds to.
+    pub(super) fn seen(&self) -> &NameSet {
+        &self.seen
+    }
+
+    /// Takes candidates of which it must be found out whether they are new, at most `max`.
+    pub(super) fn take_unsifted(&mut self, max: usize) -> Vec<Candidate> {
+        self.unsifted
+            .split_off(self.unsifted.len().saturating_sub(max))
+    }
+
+    /// Tells which candidates are new: they count as seen by now.
+    pub(super) fn on_sifted(&mut self, new: Vec<Candidate>) {
+        for candidate in new {
+            self.accept(candidate);
+        }
+    }
+
+    /// Puts back what was taken and not looked at.
+    pub(super) fn put_back(&mut self, wants: Vec<Want>) {
+        self.metadata.extend(wants);
+    }
+
+    /// Returns how much is known to be wanted, or may be, of content.
+    pub(super) fn content_waiting(&self) -> usize {
+        self.content.len() + self.unsifted.len()
+    }
+
+    /// Returns whether candidates wait to be sifted.
+    pub(super) fn is_unsure(&self) -> bool {
+        !self.unsifted.is_empty()
     }
 
     /// Takes what is wanted of metadata, at most `max`.
@@ -179,7 +253,9 @@ impl Planner {
             return Ok(());
         }
         for size in read_sizes(&commit.metadata)?.unwrap_or_default() {
-            self.sizes.insert(size.checksum, size);
+            if self.sizes.len() < SIZES_MAX {
+                self.sizes.insert(size.checksum, size);
+            }
         }
         let filter = match self.scope {
             Scope::Subpaths(_) => Filter::ROOT,
@@ -196,19 +272,17 @@ impl Planner {
     }
 
     fn push_dir(&mut self, tree: Checksum, meta: Checksum, level: usize, filter: Filter) {
-        if self.seen_metas.insert(meta) {
-            self.metadata.push(Want {
-                name: ObjectName::dirmeta(meta),
-                role: Role::Meta,
-            });
-        }
-        let whole_is_seen = self.seen_trees.contains(&(tree, Filter::ALL));
-        if !whole_is_seen && self.seen_trees.insert((tree, filter)) {
-            let role = Role::Tree { level, filter };
-            self.metadata.push(Want {
-                name: ObjectName::dirtree(tree),
-                role,
-            });
+        self.offer(Candidate::Metadata(Want {
+            name: ObjectName::dirmeta(meta),
+            role: Role::Meta,
+        }));
+        let want = |filter| Want {
+            name: ObjectName::dirtree(tree),
+            role: Role::Tree { level, filter },
+        };
+        let whole = Candidate::Metadata(want(Filter::ALL));
+        if filter == Filter::ALL || !self.seen.is_known(&whole.name()) {
+            self.offer(Candidate::Metadata(want(filter)));
         }
     }
 
@@ -221,8 +295,8 @@ impl Planner {
         }
         for entry in tree.files() {
             let wanted = filter == Filter::ALL || self.below(filter, &entry.name).is_some();
-            if wanted && self.seen_files.insert(entry.file) {
-                self.content.push(entry.file);
+            if wanted {
+                self.offer(Candidate::Content(entry.file));
             }
         }
         for entry in tree.dirs() {

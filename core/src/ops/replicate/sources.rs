@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::engine::{Engine, Step};
-use super::fetch::Fetcher;
+use super::fetch::{ArrivedMetadata, Fetcher};
 use super::lookup;
-use super::planner::{Planner, Want};
+use super::planner::{Candidate, Planner, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Checksum, Commit, ObjectName};
+use crate::spill::NameSet;
 use crate::store::LocalObjects;
 
 /// Whether a file is fetched for the first time, or came damaged before.
@@ -40,16 +41,29 @@ impl Engine<'_> {
             .unwrap_or(1)
     }
 
+    /// Finds out which candidates are new.
+    pub(super) async fn sift(
+        &self,
+        seen: NameSet,
+        candidates: Vec<Candidate>,
+    ) -> Result<Vec<Candidate>> {
+        let names = candidates.iter().map(Candidate::name).collect();
+        let candidates = candidates.into_iter().zip(seen.insert(names).await?);
+        let new = candidates.filter_map(|(candidate, new)| new.then_some(candidate));
+        Ok(new.collect())
+    }
+
     pub(super) async fn fetch_metadata(&self, want: Want) -> Result<Step> {
         let mut damaged = None;
         for fetcher in self.remotes() {
-            let Some(bytes) = fetcher.metadata(&want.name).await? else {
+            let Some(ArrivedMetadata { bytes, share }) = fetcher.metadata(&want.name).await? else {
                 continue;
             };
             match lookup::verify(self.destination.pool(), want.name, bytes).await {
                 Ok(bytes) => {
                     self.admit(&want, &bytes).await?;
-                    return Ok(Step::FetchedMetadata(want, Some(bytes)));
+                    let arrived = ArrivedMetadata { bytes, share };
+                    return Ok(Step::FetchedMetadata(want, Some(arrived)));
                 }
                 Err(error) if error.kind() == ErrorKind::Corrupt => damaged = Some(error),
                 Err(error) => return Err(error),

@@ -11,12 +11,14 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::engine::{Engine, Step};
+use super::engine::{CONTENT_WAITING_MAX, Engine, SIFTED_MAX, Step};
+use super::fetch::ArrivedMetadata;
 use super::planner::{Planner, Want};
 use super::{ReplicateOptions, fetchers, lookup};
 use crate::error::Result;
 use crate::format::Checksum;
 use crate::repo::Repo;
+use crate::spill::NameSet;
 use crate::store::{BatchOptions, Leftovers, ObjectSource};
 
 /// How many names are looked up in one go.
@@ -137,7 +139,8 @@ pub async fn plan(
     let batch = destination.objects().begin(batch_options).await?;
     let fetchers = fetchers(sources, destination, options).await?;
     let engine = Engine::new(&fetchers, destination, &*batch, options);
-    let mut planner = Planner::new(options.scope.clone(), options.limits)?;
+    let seen = NameSet::new(destination.spill().clone(), destination.pool().clone());
+    let mut planner = Planner::new(options.scope.clone(), options.limits, seen)?;
     for commit in commits {
         planner.want_commit(*commit, options.depth);
     }
@@ -148,7 +151,16 @@ pub async fn plan(
         sizes: sizes::Sizes::new(effort),
     };
     loop {
-        let wants = run.planner.take_metadata(LOOKUP_NAMES_MAX);
+        let unsifted = run.planner.take_unsifted(SIFTED_MAX);
+        if !unsifted.is_empty() {
+            let seen = run.planner.seen().clone();
+            run.planner.on_sifted(engine.sift(seen, unsifted).await?);
+            continue;
+        }
+        let wants = match run.planner.content_waiting() > CONTENT_WAITING_MAX {
+            true => Vec::new(),
+            false => run.planner.take_metadata(LOOKUP_NAMES_MAX),
+        };
         if !wants.is_empty() {
             run.on_metadata(wants).await?;
             continue;
@@ -182,7 +194,8 @@ impl Run<'_> {
             self.plan.metadata_present += 1;
             self.planner.on_object(want, bytes)?;
         }
-        for (want, bytes) in &found.from_local {
+        self.planner.put_back(found.later);
+        for (want, bytes, _) in &found.from_local {
             self.add_metadata(want, bytes)?;
         }
         let fetches = found
@@ -194,7 +207,7 @@ impl Run<'_> {
             let Step::FetchedMetadata(want, bytes) = step? else {
                 continue;
             };
-            let Some(bytes) = bytes else {
+            let Some(ArrivedMetadata { bytes, .. }) = bytes else {
                 self.planner.on_missing(&want, &engine.describe())?;
                 continue;
             };
