@@ -1,0 +1,213 @@
+//! Fetching a file.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, StreamExt};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use treeferry_core::error::{Error, Result};
+use treeferry_core::format::Checksum;
+use treeferry_core::transport::{
+    FetchOptions, Fetched, FetchedFile, RemotePath, Resume, Validator,
+};
+
+use super::names::{self, Spelling};
+use super::{DirTransport, Inner, WORK_DIR};
+
+/// A file up to this length is read at once, and told from others by its bytes.
+pub(super) const SMALL_BYTES_MAX: u64 = 128 * 1024;
+
+/// In what pieces a longer file is read.
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// A file that was opened.
+pub(super) enum Opened {
+    Small(Bytes),
+    Long {
+        file: std::fs::File,
+        total_bytes: u64,
+        validator: Validator,
+    },
+}
+
+impl DirTransport {
+    pub(super) async fn fetch_file(
+        &self,
+        path: &RemotePath,
+        options: FetchOptions,
+    ) -> Result<Option<Fetched>> {
+        let (at, limit) = (path.clone(), options.bytes_max);
+        let opened = self.run(move |inner| inner.open_to_read(&at, limit)).await;
+        let Some(opened) = opened.map_err(|e| e.about(self.0.about(path)))? else {
+            return Ok(None);
+        };
+        let validator = opened.validator();
+        if options.unless.as_ref() == Some(&validator) {
+            return Ok(Some(Fetched::NotModified));
+        }
+        let offset = offset(options.resume.as_ref(), &validator, opened.total_bytes());
+        let total_bytes = Some(opened.total_bytes());
+        let bytes = match opened {
+            Opened::Small(bytes) => {
+                let rest = bytes.slice(usize::try_from(offset).unwrap_or(bytes.len())..);
+                stream::iter([Ok(rest)]).boxed()
+            }
+            Opened::Long {
+                file, total_bytes, ..
+            } => self.pieces(path, file, offset, total_bytes),
+        };
+        Ok(Some(Fetched::File(FetchedFile {
+            offset,
+            total_bytes,
+            validator: Some(validator),
+            bytes,
+        })))
+    }
+
+    fn pieces(
+        &self,
+        path: &RemotePath,
+        file: std::fs::File,
+        offset: u64,
+        total_bytes: u64,
+    ) -> stream::BoxStream<'static, Result<Bytes>> {
+        let (dir, path) = (self.clone(), path.clone());
+        let pieces = stream::try_unfold((file, offset), move |(file, at)| {
+            let (dir, path) = (dir.clone(), path.clone());
+            async move {
+                if at == total_bytes {
+                    return Ok(None);
+                }
+                let read = dir.run(move |_| read_piece(file, at, total_bytes)).await;
+                let (file, piece) = read.map_err(|e| e.about(dir.0.about(&path)))?;
+                let next = at + piece.len() as u64;
+                Ok(Some((piece, (file, next))))
+            }
+        });
+        pieces.boxed()
+    }
+}
+
+fn offset(resume: Option<&Resume>, validator: &Validator, total_bytes: u64) -> u64 {
+    let same = resume.filter(|resume| resume.validator == *validator);
+    same.map_or(0, |resume| resume.offset.min(total_bytes))
+}
+
+fn read_piece(
+    mut file: std::fs::File,
+    at: u64,
+    total_bytes: u64,
+) -> Result<(std::fs::File, Bytes)> {
+    let left = usize::try_from(total_bytes - at).unwrap_or(usize::MAX);
+    let mut piece = BytesMut::zeroed(left.min(PIECE_BYTES));
+    let io = |e| Error::io("cannot be read", e);
+    file.seek(SeekFrom::Start(at)).map_err(io)?;
+    file.read_exact(&mut piece).map_err(io)?;
+    Ok((file, piece.freeze()))
+}
+
+impl Opened {
+    fn total_bytes(&self) -> u64 {
+        match self {
+            Self::Small(bytes) => bytes.len() as u64,
+            Self::Long { total_bytes, .. } => *total_bytes,
+        }
+    }
+
+    pub(super) fn validator(&self) -> Validator {
+        match self {
+            Self::Small(bytes) => validator_of(bytes),
+            Self::Long { validator, .. } => validator.clone(),
+        }
+    }
+}
+
+/// Returns what tells versions of a small file apart: times are too coarse for that.
+pub(super) fn validator_of(bytes: &[u8]) -> Validator {
+    Validator::ETag(format!("\"{}\"", Checksum::of(bytes)))
+}
+
+impl Inner {
+    pub(super) fn open_to_read(
+        &self,
+        path: &RemotePath,
+        limit: Option<u64>,
+    ) -> Result<Option<Opened>> {
+        let Some(fd) = self.open_file(path)? else {
+            return Ok(None);
+        };
+        let failed = |e| self.root.failed("cannot be read", path.as_str(), e);
+        let stat = rustix::fs::fstat(&fd).map_err(failed)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(Error::corrupt("is not a regular file"));
+        }
+        let total_bytes = u64::try_from(stat.st_size).unwrap_or_default();
+        if let Some(limit) = limit.filter(|limit| total_bytes > *limit) {
+            let problem = format!("is {total_bytes} bytes long, over the limit of {limit} bytes");
+            return Err(Error::corrupt(problem));
+        }
+        let mut file = std::fs::File::from(fd);
+        if total_bytes > SMALL_BYTES_MAX {
+            let version = format!("\"{total_bytes}-{}-{}\"", stat.st_mtime, stat.st_mtime_nsec);
+            let validator = Validator::ETag(version);
+            return Ok(Some(Opened::Long {
+                file,
+                total_bytes,
+                validator,
+            }));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(total_bytes).unwrap_or_default());
+        file.read_to_end(&mut bytes)
+            .map_err(|e| Error::io("cannot be read", e))?;
+        Ok(Some(Opened::Small(bytes.into())))
+    }
+
+    /// Opens a file, by the very name that it has; `None` when there is none.
+    pub(super) fn open_file(&self, path: &RemotePath) -> Result<Option<OwnedFd>> {
+        let text = path.as_str();
+        if text.starts_with(WORK_DIR) {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let failed = |e| self.root.failed("cannot be opened", text, e);
+        if let Some(gathered) = self.group.find(path) {
+            return self
+                .root
+                .open_at(&gathered, flags, Mode::empty())
+                .map(Some)
+                .or_else(|e| match e {
+                    // It got its name meanwhile.
+                    Errno::NOENT => Ok(None),
+                    e => Err(failed(e)),
+                })
+                .and_then(|found| match found {
+                    Some(found) => Ok(Some(found)),
+                    None => self.open_named(text, flags),
+                });
+        }
+        self.open_named(text, flags)
+    }
+
+    fn open_named(&self, path: &str, flags: OFlags) -> Result<Option<OwnedFd>> {
+        let failed = |e| self.root.failed("cannot be opened", path, e);
+        let fd = match self.root.open_at(path, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            // Also where a file is in the place of a directory above.
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        if self.ignores_case()? {
+            let spelling = names::spelling(&self.root, path).map_err(failed)?;
+            if spelling != Spelling::Exact {
+                return Ok(None);
+            }
+        }
+        Ok(Some(fd))
+    }
+}
+
+/// A handle's directory, kept open for as long as a job needs it.
+pub(super) type Shared = Arc<Inner>;
