@@ -9,7 +9,14 @@
 //! treeferry_conformance::repo_state_suite!(state, MyFixture::new());
 //! ```
 //!
-//! What stores may differ in is named in a [`Profile`] and asserted both ways: who says that
+//! A way to move files does the same with a [`TransportFixture`]:
+//!
+//! ```text
+//! treeferry_conformance::transport_suite!(reading, MyRemote::new());
+//! treeferry_conformance::writable_transport_suite!(writing, MyRemote::new());
+//! ```
+//!
+//! What stores may differ in is named in a [`Profile`] or [`TransportProfile`] and asserted both ways: who says that
 //! something cannot be held must refuse it. [`run_all`] runs a suite as a function, and tells which
 //! checks failed.
 
@@ -20,10 +27,17 @@
 mod suite;
 mod fixture;
 pub mod objects;
+pub mod reading;
 pub mod refs;
 pub mod samples;
 pub mod state;
+mod transport;
+pub mod writing;
 
 pub use fixture::{Fixture, HeldOwners, HeldXattrs, Holds, Modes, NestedRefs, Place, Profile};
 pub use fixture::{ListedTimes, ScratchPlace, Unfinished, Visibility};
 pub use suite::{Check, Failed, Outcome, expect, run_all, run_check};
+pub use transport::{
+    Conditions, FileNames, NameCase, NestedFiles, Resuming, Totals, TransportFixture,
+    TransportPlace, TransportProfile, Versions, publish_by_put, withdraw_by_delete,
+};

@@ -10,8 +10,6 @@ use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt};
 use treeferry_core::Error;
 
-use crate::Place;
-
 /// No check takes nearly as long as this: who does hangs.
 const CHECK_SECONDS_MAX: u64 = 120;
 
@@ -38,15 +36,15 @@ impl From<Error> for Failed {
     }
 }
 
-/// One check of the suite of the trait `S`.
-pub struct Check<S: ?Sized> {
+/// One check of the suite over places of the type `P`, such as `dyn Place<dyn ObjectStore>`.
+pub struct Check<P: ?Sized> {
     /// Its name, a sentence.
     pub name: &'static str,
     /// Runs it on an empty place.
-    pub run: for<'a> fn(&'a dyn Place<S>) -> BoxFuture<'a, Outcome>,
+    pub run: for<'a> fn(&'a P) -> BoxFuture<'a, Outcome>,
 }
 
-impl<S: ?Sized> Debug for Check<S> {
+impl<P: ?Sized> Debug for Check<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check").field("name", &self.name).finish()
     }
@@ -55,11 +53,7 @@ impl<S: ?Sized> Debug for Check<S> {
 /// Runs the check called `name` of the list `checks` on `place`, which is empty.
 ///
 /// A panic or a hang of the store is a failure like any other.
-pub async fn run_check<S: ?Sized>(
-    checks: &[Check<S>],
-    name: &str,
-    place: &dyn Place<S>,
-) -> Outcome {
+pub async fn run_check<P: ?Sized>(checks: &[Check<P>], name: &str, place: &P) -> Outcome {
     let check = checks.iter().find(|check| check.name == name);
     let check = check.ok_or_else(|| Failed::new(format!("there is no check '{name}'")))?;
     let run = AssertUnwindSafe((check.run)(place)).catch_unwind();
@@ -72,12 +66,12 @@ pub async fn run_check<S: ?Sized>(
 }
 
 /// Runs all of `checks`, each on a place that `make` makes, and returns those that failed.
-pub async fn run_all<S: ?Sized>(
-    checks: &[Check<S>],
-    make: impl Fn() -> Box<dyn Place<S>>,
+pub async fn run_all<P: ?Sized>(
+    checks: &[Check<P>],
+    make: impl Fn() -> Box<P>,
 ) -> BTreeMap<&'static str, Failed> {
     let make = &make;
-    let run = |check: &Check<S>| {
+    let run = |check: &Check<P>| {
         let name = check.name;
         async move { (name, run_check(checks, name, &*make()).await) }
     };
@@ -150,14 +144,14 @@ macro_rules! suite {
     (
         ($d:tt)
         $(#[$doc:meta])*
-        $suite:ident over $subject:ident in $module:ident {
+        $suite:ident in $module:ident over $place:ty {
             $($group:ident: [$($check:ident),+ $(,)?]),+ $(,)?
         }
     ) => {
         $(mod $group;)+
 
         /// All checks of this suite.
-        pub const CHECKS: &[$crate::Check<dyn $subject>] = &[
+        pub const CHECKS: &[$crate::Check<$place>] = &[
             $($($crate::Check {
                 name: stringify!($check),
                 run: |place| Box::pin($group::$check(place)),

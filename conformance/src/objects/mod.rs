@@ -19,7 +19,7 @@ suite! {
     ///
     /// The fixture is evaluated in each test. Attributes before the module's name, such as
     /// `#[ignore = "needs root"]`, go to each test.
-    object_store_suite over ObjectStore in objects {
+    object_store_suite in objects over dyn Place<dyn ObjectStore> {
         round_trip: [
             an_empty_file_comes_back,
             a_small_file_comes_back,

@@ -14,7 +14,7 @@ suite! {
     ///
     /// The fixture is evaluated in each test. Attributes before the module's name, such as
     /// `#[ignore = "needs root"]`, go to each test.
-    ref_store_suite over RefStore in refs {
+    ref_store_suite in refs over dyn Place<dyn RefStore> {
         compare_and_set: [
             every_case_of_compare_and_set_is_right,
             a_conflict_names_what_is_there,

@@ -15,7 +15,7 @@ suite! {
     ///
     /// The fixture is evaluated in each test. Attributes before the module's name, such as
     /// `#[ignore = "needs root"]`, go to each test.
-    repo_state_suite over RepoState in state {
+    repo_state_suite in state over dyn Place<dyn RepoState> {
         detached: [
             every_case_of_swapping_detached_metadata_is_right,
             detached_metadata_belongs_to_one_commit,
