@@ -39,6 +39,8 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Manage the deployments of a machine
+    Admin(Box<verbs::admin::Args>),
     /// Print files of a commit, one after another
     Cat(verbs::cat::Args),
     /// Write the tree of a commit out to a directory
@@ -163,6 +165,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         return Err(Failure::usage("No command specified"));
     };
     match verb {
+        Verb::Admin(args) => verbs::admin::run(*args, &session),
         Verb::Cat(args) => session.wait(verbs::cat::run(args, &session)),
         Verb::Checkout(args) => session.wait(verbs::checkout::run(*args, &session)),
         Verb::Checksum(args) => verbs::checksum::run(&args),

@@ -5,7 +5,7 @@ use clap::Command;
 /// Verbs that the C command does not have: by its name they work, but are not listed.
 pub(crate) const OURS: [&str; 4] = ["copy", "demo", "push", "serve"];
 
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Start", &["demo", "init"]),
     ("Record trees and write them out", &["commit", "checkout"]),
     (
@@ -33,6 +33,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "summary",
         ],
     ),
+    ("Run a machine", &["admin"]),
     (
         "Keep a repository in order",
         &["fsck", "prune", "reset", "config"],

@@ -60,7 +60,7 @@ impl Session {
     }
 
     /// Returns where the repository is: as given, else the working directory if it is one, else
-    /// `$OSTREE_REPO`, else that of the running system.
+    /// `$OSTREE_REPO`, else that of the system at `$OSTREE_SYSROOT`, else that of the running one.
     pub(crate) fn repo_path(&self) -> Result<PathBuf> {
         if let Some(path) = &self.repo {
             return Ok(path.clone());
@@ -70,6 +70,9 @@ impl Session {
         }
         if let Some(path) = std::env::var_os("OSTREE_REPO").filter(|path| !path.is_empty()) {
             return Ok(path.into());
+        }
+        if let Some(root) = std::env::var_os("OSTREE_SYSROOT").filter(|root| !root.is_empty()) {
+            return Ok(Path::new(&root).join("ostree/repo"));
         }
         let system = ["/sysroot/ostree/repo", "/ostree/repo"];
         let found = system.iter().map(Path::new).find(|path| path.is_dir());

@@ -30,8 +30,7 @@ pub struct BootReport {
 impl Sysroot {
     /// Looks at how the machine came up. The sysroot must be locked.
     pub async fn boot_complete(&self, state: &State) -> Result<BootReport> {
-        let mut report = BootReport::default();
-        report.failure = self
+        let failure = self
             .run(|sysroot| {
                 soft_reboot::complete(sysroot)?;
                 let stamp = sysroot.layout().boot().join(FAILURE_STAMP);
@@ -40,6 +39,10 @@ impl Sysroot {
                 Ok(reason)
             })
             .await?;
+        let mut report = BootReport {
+            failure,
+            ..BootReport::default()
+        };
         let transition = self.transition().await?;
         let decided = transition.as_ref().map(|t| self.decide(state, t));
         match (decided, transition) {

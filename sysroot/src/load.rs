@@ -118,6 +118,18 @@ impl Sysroot {
         self.run(Sysroot::load_blocking).await
     }
 
+    /// Returns the entries of the menu of a turn, or of the one that counts, the default first.
+    pub async fn menu_entries(&self, turn: Option<Turn>) -> Result<Vec<BootEntry>> {
+        self.run(move |sysroot| {
+            let menu = match turn {
+                Some(turn) => Menu::Linked(turn),
+                None => menu::find(sysroot)?,
+            };
+            menu::read_entries(sysroot, &menu)
+        })
+        .await
+    }
+
     /// Reads what is deployed. **Blocking.**
     pub(crate) fn load_blocking(&self) -> Result<State> {
         let menu = menu::find(self)?;

@@ -124,10 +124,10 @@ fn lay_over(layer: &Path, tree: &Path) -> Result<()> {
                 match there {
                     Some(there) if there.is_dir() => {}
                     Some(_) => {
-                        return Err(
-                            Error::invalid("is a directory in a layer and a file below it")
-                                .about(path),
-                        );
+                        return Err(Error::invalid(
+                            "is a directory in a layer and a file below it",
+                        )
+                        .about(path));
                     }
                     None => {
                         files::make_dirs(&to, 0o700)?;

@@ -9,8 +9,7 @@ use crate::session::{Name, Session};
 use crate::usage::nearest;
 
 /// Verbs of OSTree, and `push`, that this version does not have.
-const ABSENT: [&str; 8] = [
-    "admin",
+const ABSENT: [&str; 7] = [
     "create-usb",
     "export",
     "find-remotes",

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub(crate) mod admin;
 pub(crate) mod cat;
 pub(crate) mod checkout;
 pub(crate) mod checksum;
