@@ -11,8 +11,9 @@ mod summary;
 use std::sync::Arc;
 
 use crate::archive::ArchiveRemote;
-use crate::error::{Error, Result};
-use crate::format::{Branch, Checksum, CollectionId, RemoteName};
+use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::format::keyfile::KeyFile;
+use crate::format::{Branch, Checksum, CollectionId, ObjectType, RemoteName};
 use crate::ops::replicate::{
     ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
 };
@@ -180,13 +181,40 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let mut sources = options.local_caches.clone();
     sources.push(source.objects.clone());
     let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
-    let replicated = replicate(&sources, repo, &commits, &moving).await?;
+    let replicated = match replicate(&sources, repo, &commits, &moving).await {
+        Err(error) => return Err(explain_missing_file(source, error).await),
+        Ok(replicated) => replicated,
+    };
     gate.keep_detached().await?;
     let refs = refs::move_refs(repo, planned).await?;
     if let (KeepSummary::Yes, Some(summary)) = (options.summary, summary) {
         keep_summary(repo, summary).await?;
     }
     Ok(PullReport { refs, replicated })
+}
+
+/// Says why a remote has none of the files of a commit, where its mode is the reason: over a transport
+/// only archives can be read, and others look like one as far as their metadata goes.
+async fn explain_missing_file(source: &PullSource, error: Error) -> Error {
+    let is_file = |subject: &Subject| match subject {
+        Subject::Object(name) => name.object_type == ObjectType::File,
+        _ => false,
+    };
+    let no_file = error.kind() == ErrorKind::Missing && error.subject().is_some_and(is_file);
+    if !no_file || source.objects.local().is_some() {
+        return error;
+    }
+    // What else may be wrong with the remote is not what this is about.
+    let config = source.repo.read_config().await.ok().flatten();
+    let config = config.and_then(|bytes| KeyFile::parse(&bytes).ok());
+    let mode = config.and_then(|config| config.string("core", "mode").ok().flatten());
+    match mode.as_deref() {
+        None | Some("archive" | "archive-z2") => error,
+        Some(mode) => error.context(format!(
+            "the remote is a repository of mode {mode}: only one of mode archive can be pulled \
+             from over the network; pull-local reads the others"
+        )),
+    }
 }
 
 /// Finds out what [`pull`] would move, and moves nothing.
@@ -220,5 +248,5 @@ async fn keep_summary(repo: &Repo, summary: SignedSummary) -> Result<()> {
 
 fn nothing_there(source: &PullSource) -> Error {
     Error::missing("no repository was found there: there is neither a summary nor a config file")
-        .about(crate::Subject::Url(source.repo.describe()))
+        .about(Subject::Url(source.repo.describe()))
 }
