@@ -16,6 +16,27 @@ fn main() {
             println!("cargo::rustc-cfg={cfg}");
         }
     }
+    // Media are mounted by root.
+    let root = std::fs::metadata("/proc/self").is_ok_and(|of_self| of_self.uid() == 0);
+    let there =
+        |paths: &[&str]| root && paths.iter().all(|path| std::path::Path::new(path).exists());
+    println!("cargo::rustc-check-cfg=cfg(has_fat, has_exfat, has_loop)");
+    let fat = ["/dev/fuse", "/usr/bin/fusefat", "/usr/sbin/mkfs.vfat"];
+    let exfat = [
+        "/dev/fuse",
+        "/usr/sbin/mount.exfat-fuse",
+        "/usr/sbin/mkfs.exfat",
+    ];
+    let ext4 = ["/dev/loop-control", "/usr/sbin/mkfs.ext4"];
+    for (cfg, paths) in [
+        ("has_fat", fat.as_slice()),
+        ("has_exfat", &exfat),
+        ("has_loop", &ext4),
+    ] {
+        if there(paths) && there(&["/usr/bin/ostree"]) {
+            println!("cargo::rustc-cfg={cfg}");
+        }
+    }
     println!("cargo::rustc-check-cfg=cfg(is_root)");
     // Who builds is who tests: owners, privileged attributes and mounts need root.
     if std::fs::metadata("/proc/self").is_ok_and(|of_self| of_self.uid() == 0) {

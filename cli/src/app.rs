@@ -23,7 +23,7 @@ struct App {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The repository: a path or sqlite:FILE (default: the current directory if it is one, else $OSTREE_REPO, else the system's)
+    /// The repository: a path, sqlite:FILE or usb:PATH (default: the current directory if it is one, else $OSTREE_REPO, else the system's)
     #[arg(long, global = true, display_order = 900, value_name = "WHERE")]
     repo: Option<PathBuf>,
     /// Log what is done to standard error
@@ -53,10 +53,14 @@ enum Verb {
     Config(verbs::config::Args),
     /// Bring refs from any place to any other
     Copy(verbs::copy::Args),
+    /// Write refs to a USB stick
+    CreateUsb(verbs::create_usb::Args),
     /// Show the main job on a directory of this machine
     Demo(verbs::demo::Args),
     /// Show which paths differ between two trees
     Diff(verbs::diff::Args),
+    /// Find remotes and sticks that have refs of a collection
+    FindRemotes(verbs::find_remotes::Args),
     /// Read every object again and report damage
     Fsck(verbs::fsck::Args),
     /// Make an empty repository
@@ -172,8 +176,10 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Commit(args) => session.wait(verbs::commit::run(*args, &session)),
         Verb::Config(args) => session.wait(verbs::config::run(args, &session)),
         Verb::Copy(args) => session.wait(verbs::copy::run(args, &session)),
+        Verb::CreateUsb(args) => session.wait(verbs::create_usb::run(args, &session)),
         Verb::Demo(args) => session.wait(verbs::demo::run(args, &session)),
         Verb::Diff(args) => session.wait(verbs::diff::run(args, &session)),
+        Verb::FindRemotes(args) => session.wait(verbs::find_remotes::run(args, &session)),
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
         Verb::Log(args) => session.wait(verbs::log::run(args, &session)),

@@ -47,6 +47,14 @@ fn timestamp(seconds: u64) -> Option<Timestamp> {
     Timestamp::from_second(seconds.cast_signed()).ok()
 }
 
+/// Returns a time as in `2026-11-25T15:33:25Z`.
+pub(crate) fn iso(seconds: u64) -> String {
+    match timestamp(seconds) {
+        Some(date) => date.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        None => seconds.to_string(),
+    }
+}
+
 /// Returns `2024-01-31 12:00:00 +0000`, the form of `log` and `show`.
 pub(crate) fn utc(seconds: u64) -> String {
     match timestamp(seconds) {

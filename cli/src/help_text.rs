@@ -27,6 +27,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "pull",
             "push",
             "copy",
+            "create-usb",
+            "find-remotes",
             "pull-local",
             "remote",
             "serve",
@@ -48,7 +50,7 @@ pub(crate) fn grouped(command: &Command) -> String {
         for verb in verbs {
             let about = command.find_subcommand(verb).and_then(Command::get_about);
             let about = about.map(ToString::to_string).unwrap_or_default();
-            text += &format!("  {verb:12}{about}\n");
+            text += &format!("  {verb:14}{about}\n");
         }
         text.push('\n');
     }
@@ -89,6 +91,9 @@ pub(crate) fn examples(path: &str) -> Option<&'static str> {
         "treeferry copy" => {
             "  treeferry copy build sqlite:mirror.sqlite\n\
              \x20 treeferry copy https://example.org/repo sqlite:mirror.sqlite os/stable"
+        }
+        "treeferry create-usb" => {
+            "  treeferry --repo=build create-usb /media/stick org.example.Os os/stable"
         }
         "treeferry pull-local" => "  treeferry --repo=repo pull-local ../other os/stable",
         "treeferry serve" => "  treeferry --repo=repo serve --address=0.0.0.0 --port=8080",

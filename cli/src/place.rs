@@ -3,6 +3,7 @@
 //! ```text
 //! PATH, file://PATH    a directory
 //! sqlite:FILE          one SQLite file
+//! usb:PATH             the repository of the stick that is mounted there
 //! http(s)://HOST/PATH  an archive on a web server: pulled and copied from
 //! NAME                 a remote of the repository at hand: pulled and copied from, or pushed to
 //! ```
@@ -19,20 +20,23 @@ use treeferry_core::ErrorKind;
 use treeferry_core::format::{CollectionId, RemoteName};
 use treeferry_core::ops::pull::PullSource;
 use treeferry_core::repo::{RemoteConfig, Repo};
+use treeferry_core::sign::VerifyPolicy;
 use treeferry_transport_http::HttpOptions;
+use treeferry_transport_usb::FileLimit;
 
 use crate::failure::{Failure, Result};
 use crate::session::{Session, has_remote, open_fs, remote_config, repo_of};
-use crate::source;
+use crate::{source, stick, trust};
 
 /// What is said of a place that is not among those above.
-const KINDS: &str = "expected a path, sqlite:FILE or http(s)://HOST/PATH";
+const KINDS: &str = "expected a path, sqlite:FILE, usb:PATH or http(s)://HOST/PATH";
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     Directory(PathBuf),
     Sqlite(PathBuf),
+    Usb(PathBuf),
     Web(String),
 }
 
@@ -41,6 +45,8 @@ pub(crate) enum Place {
 pub(crate) struct Opened {
     pub(crate) repo: Repo,
     pub(crate) fs: Option<FsRepo>,
+    /// How long a file can be there.
+    pub(crate) limit: FileLimit,
 }
 
 /// A place that is read from.
@@ -63,6 +69,8 @@ impl Place {
         let shown = || text.to_string_lossy().into_owned();
         let place = if let Some(path) = below(b"sqlite:") {
             Self::Sqlite(path)
+        } else if let Some(path) = below(b"usb:") {
+            Self::Usb(path)
         } else if let Some(path) = below(b"file://") {
             Self::Directory(path)
         } else if bytes.starts_with(b"http://") || bytes.starts_with(b"https://") {
@@ -73,7 +81,9 @@ impl Place {
             Self::Directory(text.into())
         };
         match &place {
-            Self::Sqlite(path) | Self::Directory(path) if path.as_os_str().is_empty() => {
+            Self::Sqlite(path) | Self::Usb(path) | Self::Directory(path)
+                if path.as_os_str().is_empty() =>
+            {
                 let message = format!("{:?}: no path is given; {KINDS}", shown());
                 Err(Failure::new(message))
             }
@@ -86,8 +96,7 @@ impl Place {
         match self {
             Self::Directory(path) => {
                 let fs = open_fs(path.clone()).await?;
-                let repo = repo_of(fs.clone());
-                Ok(Opened { repo, fs: Some(fs) })
+                Ok(Opened::directory(fs))
             }
             Self::Sqlite(path) => {
                 let opened = SqliteRepo::open(path.clone(), OpenOptions::default()).await;
@@ -97,6 +106,12 @@ impl Place {
                 })?;
                 Ok(self.opened(Repo::new(Arc::new(sqlite))))
             }
+            Self::Usb(path) => match stick::open(path).await? {
+                Some(opened) => Ok(opened.named(self)),
+                None => Err(Failure::new(format!(
+                    "{self}: there is no repository on the stick; '--repo={self} init' makes one"
+                ))),
+            },
             Self::Web(_) => Err(self.read_only()),
         }
     }
@@ -115,13 +130,27 @@ impl Place {
                 let sqlite = SqliteRepo::create(path.clone(), options).await?;
                 Ok(self.opened(Repo::new(Arc::new(sqlite))))
             }
+            Self::Usb(path) => {
+                let made = stick::create(path, collection_id).await?;
+                Ok(made.named(self))
+            }
             Self::Web(_) => Err(self.read_only()),
         }
     }
 
+    /// Opens the repository to be written to, and makes it where writing to it is what makes it.
+    async fn open_or_create(&self) -> Result<Opened> {
+        match self {
+            Self::Usb(path) => match stick::open(path).await? {
+                Some(opened) => Ok(opened.named(self)),
+                None => self.create(None).await,
+            },
+            _ => self.open().await,
+        }
+    }
+
     fn opened(&self, repo: Repo) -> Opened {
-        let repo = repo.at(self.to_string());
-        Opened { repo, fs: None }
+        Opened::elsewhere(repo).named(self)
     }
 
     fn read_only(&self) -> Failure {
@@ -135,11 +164,35 @@ impl Place {
     }
 }
 
+impl Opened {
+    pub(crate) fn directory(fs: FsRepo) -> Self {
+        Self {
+            repo: repo_of(fs.clone()),
+            fs: Some(fs),
+            limit: FileLimit::None,
+        }
+    }
+
+    pub(crate) fn elsewhere(repo: Repo) -> Self {
+        Self {
+            repo,
+            fs: None,
+            limit: FileLimit::None,
+        }
+    }
+
+    fn named(mut self, place: &Place) -> Self {
+        self.repo = self.repo.at(place.to_string());
+        self
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => path.display().fmt(f),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Usb(path) => write!(f, "usb:{}", path.display()),
             Self::Web(url) => f.write_str(url),
         }
     }
@@ -156,7 +209,8 @@ fn has_scheme(address: &[u8]) -> bool {
 
 /// Returns whether `text` is an address, and not `REMOTE` or `REMOTE:BRANCH`.
 pub(crate) fn is_address(text: &str) -> bool {
-    let scheme = has_scheme(text.as_bytes()) || text.starts_with("sqlite:");
+    let short = ["sqlite:", "usb:"];
+    let scheme = has_scheme(text.as_bytes()) || short.iter().any(|s| text.starts_with(s));
     let before = text.split(':').next().unwrap_or_default();
     scheme || before.contains('/') || matches!(text, "." | "..")
 }
@@ -166,17 +220,23 @@ fn as_name(address: &OsStr) -> Option<RemoteName> {
     address.to_str()?.parse().ok()
 }
 
-/// Opens what `address` names to be pulled from. A name is a remote of the repository at hand, if it
-/// has one of that name.
-pub(crate) async fn open_origin(session: &Session, address: &OsStr) -> Result<Origin> {
+/// Opens what `address` names to be pulled from, and says what must be signed of it. A name is a
+/// remote of the repository at hand, if it has one of that name.
+pub(crate) async fn open_origin(
+    session: &Session,
+    address: &OsStr,
+) -> Result<(Origin, VerifyPolicy)> {
     if let Some(remote) = named_remote(session, address).await? {
+        let verify = trust::of_remote(&remote)?;
         let http = source::http_options(&remote, session.name)?;
-        return open_url(&remote.url, remote.content_url.as_deref(), &http).await;
+        let origin = open_url(&remote.url, remote.content_url.as_deref(), &http).await?;
+        return Ok((origin, verify));
     }
-    match Place::parse(address)? {
-        Place::Web(url) => open_url(&url, None, &source::plain_http()).await,
-        place => Ok(Origin::Repo(place.open().await?.repo)),
-    }
+    let origin = match Place::parse(address)? {
+        Place::Web(url) => open_url(&url, None, &source::plain_http()).await?,
+        place => Origin::Repo(place.open().await?.repo),
+    };
+    Ok((origin, VerifyPolicy::default()))
 }
 
 /// Opens what `address` names to be written to.
@@ -186,7 +246,7 @@ pub(crate) async fn open_target(session: &Session, address: &OsStr) -> Result<(P
             .map_err(|e| e.context(format_args!("remote \"{}\"", remote.name)))?,
         None => Place::parse(address)?,
     };
-    let opened = place.open().await?;
+    let opened = place.open_or_create().await?;
     Ok((place, opened))
 }
 
@@ -258,7 +318,14 @@ mod tests {
         for remote in ["origin", "origin:os/stable", "origin:a"] {
             assert!(!is_address(remote), "{remote}");
         }
-        for address in ["sqlite:a", "./a", "a/b", ".", "https://example.org"] {
+        for address in [
+            "sqlite:a",
+            "usb:/media/a",
+            "./a",
+            "a/b",
+            ".",
+            "https://example.org",
+        ] {
             assert!(is_address(address), "{address}");
         }
     }

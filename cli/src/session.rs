@@ -12,6 +12,7 @@ use treeferry_core::{ErrorKind, Subject};
 
 use crate::failure::{Failure, Result};
 use crate::place::{Opened, Place};
+use crate::stick;
 
 /// As which of the two the command was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +57,11 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| Failure::new(format!("threads cannot be started: {e}")))?;
-        runtime.block_on(verb)
+        runtime.block_on(async {
+            let outcome = verb.await?;
+            stick::finish().await?;
+            Ok(outcome)
+        })
     }
 
     /// Returns where the repository is: as given, else the working directory if it is one, else

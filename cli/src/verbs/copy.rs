@@ -8,14 +8,15 @@ use treeferry_core::ops::copy::{
 };
 use treeferry_core::ops::pull::PullSource;
 use treeferry_core::repo::Repo;
+use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::{RefName, RefSpace};
 
 use super::copy_options::{Transfer, ref_name};
 use super::copy_text::{self, After};
 use crate::failure::{Failure, Result};
 use crate::place::{Origin, open_origin, open_target};
-use crate::progress;
 use crate::session::Session;
+use crate::{progress, stick};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -44,20 +45,24 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let (Some(from), Some(to)) = (&args.from, &args.to) else {
         return Err(Failure::usage("FROM and TO must be specified"));
     };
-    let origin = open_origin(session, from).await?;
+    let (origin, verify) = open_origin(session, from).await?;
     let (place, destination) = open_target(session, to).await?;
     let refs = match &origin {
         Origin::Repo(repo) => refs_of_repo(repo, &args.refs).await?,
-        Origin::Remote(source) => refs_of_remote(source, &args.refs).await?,
+        Origin::Remote(source) => refs_of_remote(source, &args.refs, &verify).await?,
     };
     let mut options = CopyOptions::default();
     options.replicate = args.transfer.replicate_options(args.depth);
+    options.verify = verify;
     let source = PullSource::from(origin.clone());
     let to = &destination.repo;
     if args.transfer.dry_run {
         let effort = args.transfer.effort();
         let plan = plan_copy(&source, to, &refs, &options, effort).await?;
         return copy_text::print_plan(&plan, &place);
+    }
+    if let Origin::Repo(from) = &origin {
+        stick::refuse_long_files(from, &refs, &destination).await?;
     }
     let (progress, drawing) = progress::draw(session);
     options.replicate.progress = progress;
@@ -100,9 +105,13 @@ async fn refs_of_repo(repo: &Repo, texts: &[String]) -> Result<Vec<CopyRef>> {
     Ok(refs)
 }
 
-async fn refs_of_remote(source: &PullSource, texts: &[String]) -> Result<Vec<CopyRef>> {
+async fn refs_of_remote(
+    source: &PullSource,
+    texts: &[String],
+    verify: &VerifyPolicy,
+) -> Result<Vec<CopyRef>> {
     if texts.is_empty() {
-        return Ok(summary_refs(source).await?);
+        return Ok(summary_refs(source, verify).await?);
     }
     let mut refs = Vec::with_capacity(texts.len());
     for text in texts {
@@ -115,7 +124,7 @@ async fn refs_of_remote(source: &PullSource, texts: &[String]) -> Result<Vec<Cop
         let commit = match read.await? {
             Some(commit) => Some(commit),
             // Where refs are not served as files.
-            None => summary_refs(source)
+            None => summary_refs(source, verify)
                 .await
                 .ok()
                 .and_then(|all| all.into_iter().find(|listed| listed.name == name))

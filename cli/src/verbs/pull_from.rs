@@ -19,8 +19,9 @@ use crate::{output, progress};
 /// Pulls from `address`. Refs keep their names.
 pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result<()> {
     let repo = session.open().await?;
-    let origin = open_origin(session, OsStr::new(address)).await?;
+    let (origin, verify) = open_origin(session, OsStr::new(address)).await?;
     let mut options = args.library_options(&repo).await?;
+    options.verify = verify.and(options.verify);
     options.refs = refs(args, &origin).await?;
     if options.refs.is_empty() && matches!(origin, Origin::Repo(_)) {
         return Err(Failure::new(format!(

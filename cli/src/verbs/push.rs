@@ -12,8 +12,8 @@ use super::copy_options::Transfer;
 use super::copy_text::{self, After};
 use crate::failure::{Failure, Result};
 use crate::place::open_target;
-use crate::progress;
 use crate::session::Session;
+use crate::{progress, stick};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -48,13 +48,14 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     options.replicate = args.transfer.replicate_options(args.depth);
     options.expected = expected(&args, refs.len())?;
     let (place, destination) = open_target(session, to).await?;
-    let source = PullSource::from(repo);
+    let source = PullSource::from(repo.clone());
     let (from, to) = (&source, &destination.repo);
     if args.transfer.dry_run {
         let effort = args.transfer.effort();
         let plan = plan_copy(from, to, &refs, &options, effort).await?;
         return copy_text::print_plan(&plan, &place);
     }
+    stick::refuse_long_files(&repo, &refs, &destination).await?;
     let (progress, drawing) = progress::draw(session);
     options.replicate.progress = progress;
     let report = copy(from, to, &refs, &options).await;

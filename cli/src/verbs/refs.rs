@@ -206,7 +206,7 @@ impl fmt::Display for Shown {
 
 /// Returns all refs that belong to a collection: the repository's own, those of remotes with a
 /// collection, and those of mirrored collections.
-async fn collection_refs(repo: &Repo) -> Result<Vec<(CollectionId, RefName)>> {
+pub(super) async fn collection_refs(repo: &Repo) -> Result<Vec<(CollectionId, RefName)>> {
     let own = repo.collection_id().await?;
     let config = repo.config().await?;
     let mut found = Vec::new();

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test may panic
 
+#[path = "../../../transports/usb/tests/support/media.rs"]
+mod media;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -9,3 +11,4 @@ mod addresses;
 mod plans;
 mod pushes;
 mod round_trip;
+mod sticks;

@@ -15,10 +15,12 @@
 //! names that are none. Nothing below the directory of a repository is reached through a symbolic
 //! link, and those of `repos.d` are followed only as long as they stay on the stick.
 
+mod archive;
 mod dir;
 mod stick;
 mod volume;
 
+pub use archive::DirArchive;
 pub use dir::{DirOptions, DirTransport, PutSync};
 pub use stick::{REPO_PATH, REPOS_DIR, Stick, StickRepo};
 pub use volume::{FileLimit, Volume};

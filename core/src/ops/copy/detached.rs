@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use super::CopyOptions;
 use crate::error::{Error, Result};
 use crate::format::gvariant::Dict;
 use crate::format::{Checksum, Commit, ObjectName};
 use crate::ops::pull::PullSource;
 use crate::ops::replicate::{BeforeCommit, CommitGate, Retry};
 use crate::repo::Repo;
+use crate::sign::{Trust, VerifyPolicy, require};
 use crate::store::Swap;
 use crate::transport::retrying;
 
@@ -21,17 +23,38 @@ pub(super) struct Detached {
     source: PullSource,
     destination: Repo,
     retry: Retry,
+    verify: VerifyPolicy,
     fetched: Mutex<Vec<(Checksum, Bytes)>>,
 }
 
 impl Detached {
-    pub(super) fn new(source: &PullSource, destination: &Repo, retry: Retry) -> Self {
+    pub(super) fn new(source: &PullSource, destination: &Repo, options: &CopyOptions) -> Self {
         Self {
             source: source.clone(),
             destination: destination.clone(),
-            retry,
+            retry: options.replicate.retry,
+            verify: options.verify.clone(),
             fetched: Mutex::default(),
         }
+    }
+
+    /// Verifies the signatures of a commit, where they are required.
+    async fn verify(
+        &self,
+        checksum: &Checksum,
+        bytes: &Bytes,
+        detached: Option<Bytes>,
+    ) -> Result<()> {
+        let Trust::Signed(verifier) = &self.verify.commits else {
+            return Ok(());
+        };
+        let (verifier, bytes, now) = (verifier.clone(), bytes.clone(), self.verify.now_secs);
+        let pool = self.destination.pool();
+        let verified =
+            pool.run(move || require(&*verifier, &bytes, detached.as_deref(), now).map(drop));
+        verified
+            .await
+            .map_err(|e| e.about(ObjectName::commit(*checksum)))
     }
 
     async fn keep(&self, commit: &Checksum, detached: Bytes) -> Result<()> {
@@ -50,9 +73,11 @@ impl Detached {
 
 #[async_trait]
 impl CommitGate for Detached {
-    async fn admit(&self, checksum: &Checksum, _: &Commit, _: &Bytes) -> Result<()> {
+    async fn admit(&self, checksum: &Checksum, _: &Commit, bytes: &Bytes) -> Result<()> {
         let read = || -> BoxFuture<'_, _> { self.source.repo.read_detached(checksum) };
-        let Some(detached) = retrying(&self.retry, read).await? else {
+        let detached = retrying(&self.retry, read).await?;
+        self.verify(checksum, bytes, detached.clone()).await?;
+        let Some(detached) = detached else {
             return Ok(());
         };
         Dict::decode(&detached).map_err(|e| {

@@ -17,6 +17,7 @@ use crate::ops::replicate::{
     ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
 };
 use crate::repo::{Phase, Repo, bad};
+use crate::sign::VerifyPolicy;
 use crate::store::{ExpectedRef, LockKind, RefAnswer, RefName, RefSpace, RefUpdate, RefValue};
 
 pub use refs::{CopyRef, all_refs, named_ref, summary_refs};
@@ -27,6 +28,8 @@ pub use refs::{CopyRef, all_refs, named_ref, summary_refs};
 pub struct CopyOptions {
     /// What each ref must hold at the destination.
     pub expected: ExpectedBefore,
+    /// What must be signed, and by whom.
+    pub verify: VerifyPolicy,
     /// How objects are moved. Its `gate` and `before_commit` are the copy's own.
     pub replicate: ReplicateOptions,
 }
@@ -110,11 +113,8 @@ pub async fn copy(
     let collection = collection_to_take(source, destination, refs).await?;
     let mut copied = expectations(destination, refs, options).await?;
     let commits = wanted(refs, &copied);
-    let detached = Arc::new(detached::Detached::new(
-        source,
-        destination,
-        options.replicate.retry,
-    ));
+    let detached = detached::Detached::new(source, destination, options);
+    let detached = Arc::new(detached);
     let mut moving = options.replicate.clone();
     moving.gate = Some(detached.clone());
     moving.before_commit = Some(detached.clone());
@@ -141,8 +141,15 @@ pub async fn plan_copy(
     collection_to_take(source, destination, refs).await?;
     let copied = expectations(destination, refs, options).await?;
     let commits = wanted(refs, &copied);
+    let mut moving = options.replicate.clone();
+    // What would be refused then is refused now.
+    moving.gate = Some(Arc::new(detached::Detached::new(
+        source,
+        destination,
+        options,
+    )));
     let sources = [source.objects.clone()];
-    let objects = plan(&sources, destination, &commits, &options.replicate, effort).await?;
+    let objects = plan(&sources, destination, &commits, &moving, effort).await?;
     Ok(CopyPlan {
         refs: copied,
         objects,

@@ -5,6 +5,7 @@ use crate::format::gvariant::Value;
 use crate::format::{Branch, Checksum, CollectionId, Summary};
 use crate::ops::pull::PullSource;
 use crate::repo::Repo;
+use crate::sign::{Trust, VerifyPolicy, require};
 use crate::store::{RefName, RefSpace, RefValue};
 
 /// A ref to copy.
@@ -69,7 +70,8 @@ pub async fn named_ref(repo: &Repo, name: &RefName) -> Result<Option<CopyRef>> {
 /// # Errors
 ///
 /// [`Missing`](crate::ErrorKind::Missing) when there is no summary: nothing else lists the refs.
-pub async fn summary_refs(source: &PullSource) -> Result<Vec<CopyRef>> {
+/// [`Untrusted`](crate::ErrorKind::Untrusted) when it is not signed as `verify` requires.
+pub async fn summary_refs(source: &PullSource, verify: &VerifyPolicy) -> Result<Vec<CopyRef>> {
     let url = || Subject::Url(source.repo.describe());
     let bad = |e| {
         Error::corrupt("its summary is not well formed")
@@ -81,6 +83,11 @@ pub async fn summary_refs(source: &PullSource) -> Result<Vec<CopyRef>> {
                        owner write one ('summary --update')";
         Error::missing(problem).about(url())
     })?;
+    if let Trust::Signed(verifier) = &verify.summary {
+        let signature = summary.signature.as_deref();
+        require(&**verifier, &summary.summary, signature, verify.now_secs)
+            .map_err(|e| e.context("its summary").about(url()))?;
+    }
     let summary = Summary::parse(&summary.summary).map_err(bad)?;
     let mut refs = Vec::with_capacity(summary.refs.len());
     for entry in &summary.refs {

@@ -35,7 +35,7 @@ use treeferry_core::transport::{
 };
 
 use self::group::Group;
-use self::root::Root;
+pub(crate) use self::root::Root;
 use crate::volume::{FileLimit, Volume};
 
 /// What is our own below the root, and in no listing.
@@ -83,6 +83,14 @@ impl Default for DirOptions {
 }
 
 impl DirOptions {
+    /// Syncs nothing, for what is thrown away: a power cut may take it.
+    pub fn unsynced() -> Self {
+        Self {
+            sync: |_| PutSync::Never,
+            ..Self::default()
+        }
+    }
+
     /// Gathers what a repository in the archive layout may have unnamed until a commit names it.
     pub fn repository() -> Self {
         Self {

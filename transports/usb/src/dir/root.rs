@@ -12,13 +12,13 @@ const OPENS_MAX: usize = 16;
 
 /// A directory that nothing leads out of.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     pub(super) fd: OwnedFd,
     pub(super) path: PathBuf,
 }
 
 impl Root {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|e| Error::io("cannot be opened", e).about(path))?;
@@ -53,7 +53,7 @@ impl Root {
     }
 
     /// Makes a directory and those above it, and opens it.
-    pub(super) fn make_dirs(&self, path: &str) -> Result<OwnedFd> {
+    pub(crate) fn make_dirs(&self, path: &str) -> Result<OwnedFd> {
         match self.open_dir(path) {
             Ok(dir) => return Ok(dir),
             Err(Errno::NOENT) => {}
