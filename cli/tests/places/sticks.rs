@@ -337,7 +337,13 @@ fn options_and_mistakes_are_those_of_c() {
     let at = stick.to_str().unwrap();
     let both = |words: &[&str]| {
         let ours = treeferry_command(&source, words).output().unwrap();
+        assert!(
+            !stick.join(".ostree").exists(),
+            "nothing is written: {words:?}"
+        );
         let theirs = ostree_command(&source, words).output().unwrap();
+        // C makes a repository before it looks.
+        let _ = fs::remove_dir_all(stick.join(".ostree"));
         let last = |out: Vec<u8>| {
             let text = String::from_utf8(out).unwrap();
             text.lines().last().unwrap_or_default().to_owned()

@@ -257,10 +257,7 @@ async fn no_symbolic_link_is_followed_in_or_out() {
     assert_eq!(entries(outside.path()), ["secret"]);
     assert_eq!(entries(&place.path().join("dir")), [""; 0]);
     assert_eq!(listed(&dir, "").await, [("file".to_owned(), 4)]);
-    assert_eq!(
-        get(&dir, "dir").await.unwrap_err().kind(),
-        ErrorKind::Corrupt
-    );
+    assert!(get(&dir, "dir").await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

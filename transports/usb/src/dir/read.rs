@@ -141,8 +141,11 @@ impl Inner {
         };
         let failed = |e| self.root.failed("cannot be read", path.as_str(), e);
         let stat = rustix::fs::fstat(&fd).map_err(failed)?;
-        if !FileType::from_raw_mode(stat.st_mode).is_file() {
-            return Err(Error::corrupt("is not a regular file"));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            // There are files below it, and no file of that path.
+            FileType::Directory => return Ok(None),
+            _ => return Err(Error::corrupt("is not a regular file")),
         }
         let total_bytes = u64::try_from(stat.st_size).unwrap_or_default();
         if let Some(limit) = limit.filter(|limit| total_bytes > *limit) {
