@@ -85,14 +85,38 @@ fn usage_line(command: &Command, path: &str) -> String {
     usage
 }
 
-/// Moves the options between `remote` and its verb behind that verb, to which they belong.
+/// Moves the options before a verb behind it, unless they are the command's own, and those between
+/// `remote` and its verb behind that.
 ///
 /// OSTree takes the first word without a dash for the verb, wherever it stands.
 pub(crate) fn options_after_verb(mut args: Vec<OsString>) -> Vec<OsString> {
+    const OWN: [&str; 8] = [
+        "--repo",
+        "--verbose",
+        "--quiet",
+        "--version",
+        "--help",
+        "--help-all",
+        "-v",
+        "-h",
+    ];
     let is_option = |arg: &OsString| arg.as_encoded_bytes().starts_with(b"-");
-    let Some(remote) = args.iter().skip(1).position(|arg| !is_option(arg)) else {
+    let Some(verb) = args.iter().skip(1).position(|arg| !is_option(arg)) else {
         return args;
     };
+    // A value of its own would be taken for the verb.
+    if args[verb] == "--repo" {
+        return args;
+    }
+    let is_own = |arg: &OsString| {
+        let name = arg.to_string_lossy();
+        OWN.contains(&name.split('=').next().unwrap_or_default())
+    };
+    let before: Vec<_> = args.drain(1..=verb).collect();
+    let (own, foreign): (Vec<_>, Vec<_>) = before.into_iter().partition(is_own);
+    let remote = own.len();
+    args.splice(2..2, foreign);
+    args.splice(1..1, own);
     let first = remote + 2;
     if args[first - 1] != "remote" {
         return args;
@@ -220,6 +244,10 @@ mod tests {
         };
         let line = "ostree --repo=r remote --set=a=b -x add n u";
         assert_eq!(moved(line), "ostree --repo=r remote add --set=a=b -x n u");
+        let line = "ostree --print=x --repo=r -v show rev";
+        assert_eq!(moved(line), "ostree --repo=r -v show --print=x rev");
+        let line = "ostree --sysroot=s remote add n u";
+        assert_eq!(moved(line), "ostree remote add --sysroot=s n u");
         for same in [
             "ostree",
             "ostree remote",
@@ -227,6 +255,7 @@ mod tests {
             "ostree remote add --set=a=b n u",
             "ostree remote --repo r add n u",
             "ostree commit --set=a=b add",
+            "ostree --repo r --x commit",
         ] {
             assert_eq!(moved(same), same);
         }

@@ -176,27 +176,11 @@ pub(crate) fn set_seal(path: &Path, seal: Seal) -> Result<()> {
     }
 }
 
-/// Which extended attributes are copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CopyXattrs {
-    /// All.
-    All,
-    /// None.
-    None,
-}
-
 /// Copies owner, attributes and mode, in that order: a change of owner clears mode bits.
-pub(crate) fn copy_attributes(
-    from: &Path,
-    meta: &Metadata,
-    to: &Path,
-    xattrs: CopyXattrs,
-) -> Result<()> {
+pub(crate) fn copy_attributes(from: &Path, meta: &Metadata, to: &Path) -> Result<()> {
     let (uid, gid) = (Some(meta.uid()), Some(meta.gid()));
     std::os::unix::fs::lchown(to, uid, gid).map_err(failed(to, "its owner cannot be set"))?;
-    if xattrs == CopyXattrs::All {
-        copy_xattrs(from, to)?;
-    }
+    copy_xattrs(from, to)?;
     if !meta.is_symlink() {
         let mode = fs::Permissions::from_mode(meta.mode() & 0o7777);
         fs::set_permissions(to, mode).map_err(failed(to, "its mode cannot be set"))?;
@@ -225,12 +209,7 @@ fn copy_xattrs(from: &Path, to: &Path) -> Result<()> {
 
 /// Copies a regular file or symbolic link; what is at `to` is replaced. Returns whether it was one
 /// of these: anything else is left out.
-pub(crate) fn copy_file(
-    from: &Path,
-    meta: &Metadata,
-    to: &Path,
-    xattrs: CopyXattrs,
-) -> Result<bool> {
+pub(crate) fn copy_file(from: &Path, meta: &Metadata, to: &Path) -> Result<bool> {
     if meta.is_symlink() {
         let target = fs::read_link(from).map_err(failed(from, "cannot be read"))?;
         remove_file(to)?;
@@ -242,36 +221,31 @@ pub(crate) fn copy_file(
         let options = options.write(true).create_new(true).mode(0o600);
         let mut file = options.open(to).map_err(failed(to, "cannot be made"))?;
         io::copy(&mut source, &mut file).map_err(failed(to, "cannot be written"))?;
-        copy_attributes(from, meta, to, xattrs)?;
+        copy_attributes(from, meta, to)?;
         return Ok(true);
     } else {
         return Ok(false);
     }
-    copy_attributes(from, meta, to, xattrs)?;
+    copy_attributes(from, meta, to)?;
     Ok(true)
 }
 
 /// Copies a directory with all that is in it, into one that may be there. Anything that is neither
 /// file, symbolic link nor directory is left out and told of.
-pub(crate) fn copy_tree(
-    from: &Path,
-    to: &Path,
-    xattrs: CopyXattrs,
-    left_out: &mut Vec<PathBuf>,
-) -> Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path, left_out: &mut Vec<PathBuf>) -> Result<()> {
     let mut todo = vec![(from.to_owned(), to.to_owned())];
     while let Some((from, to)) = todo.pop() {
         let meta = fs::symlink_metadata(&from).map_err(failed(&from, "cannot be looked at"))?;
         if look(&to)?.is_none() {
             make_dirs(&to, 0o700)?;
         }
-        copy_attributes(&from, &meta, &to, xattrs)?;
+        copy_attributes(&from, &meta, &to)?;
         for name in names(&from)? {
             let (from, to) = (from.join(&name), to.join(&name));
             let meta = fs::symlink_metadata(&from).map_err(failed(&from, "cannot be looked at"))?;
             if meta.is_dir() {
                 todo.push((from, to));
-            } else if !copy_file(&from, &meta, &to, xattrs)? {
+            } else if !copy_file(&from, &meta, &to)? {
                 left_out.push(from);
             }
         }

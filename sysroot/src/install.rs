@@ -9,7 +9,7 @@ use treeferry_core::format::Checksum;
 
 use crate::boot_entry::BootEntry;
 use crate::deployment::Deployment;
-use crate::files::{self, CopyXattrs, failed};
+use crate::files::{self, failed};
 use crate::kernel::{DTB_DIR, DeviceTree, Kernel};
 use crate::layout::{INITRD_OVERLAYS, boot_dir, relative_path};
 use crate::names::{BootLink, Turn};
@@ -102,8 +102,17 @@ fn copy_device_trees(from: &Path, to: &Path) -> Result<()> {
     if files::look(to)?.is_some() {
         return Ok(());
     }
-    let mut left_out = Vec::new();
-    files::copy_tree(from, &temporary, CopyXattrs::None, &mut left_out)?;
+    let mut todo = vec![(from.to_owned(), temporary.clone())];
+    while let Some((from, to)) = todo.pop() {
+        files::make_dirs(&to, 0o755)?;
+        for name in files::names(&from)? {
+            let (from, to) = (from.join(&name), to.join(&name));
+            match fs::metadata(&from).map_err(failed(&from, "cannot be looked at"))? {
+                meta if meta.is_dir() => todo.push((from, to)),
+                meta => copy_to_boot(&from, &meta, &to)?,
+            }
+        }
+    }
     fs::rename(&temporary, to).map_err(failed(to, "cannot be put in place"))
 }
 

@@ -329,7 +329,8 @@ fn overlays(entry: &BootEntry) -> Result<Vec<Checksum>> {
     entry.initrds().iter().skip(1).map(overlay).collect()
 }
 
-/// Returns the kernel arguments that a new deployment inherits from another.
+/// Returns the kernel arguments that a new deployment inherits from another. Its `ostree=` is among
+/// them, and keeps its place when it is written anew.
 pub(crate) fn inherited_args(from: &Deployment) -> KernelArgs {
-    from.entry.args().without_ostree()
+    from.entry.args()
 }

@@ -118,6 +118,21 @@ fn is_fat(boot: &Path) -> Result<bool> {
     Ok(kind == MSDOS_MAGIC)
 }
 
+/// Finds the menu that counts, to change it: whether a `/boot` that has none yet can have symbolic
+/// links is tried, for filesystems do not say.
+pub(crate) fn find_to_change(sysroot: &Sysroot) -> Result<Menu> {
+    let menu = find(sysroot)?;
+    let boot = sysroot.layout().boot();
+    if menu != Menu::Linked(Turn::Zero) || files::look(&boot.join("loader"))?.is_some() {
+        return Ok(menu);
+    }
+    match std::os::unix::fs::symlink(".", boot.join("boot")) {
+        Ok(()) => Ok(menu),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(menu),
+        Err(_) => Ok(Menu::Renamed(0)),
+    }
+}
+
 /// A file of a generation.
 struct Found {
     path: PathBuf,

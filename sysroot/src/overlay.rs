@@ -15,7 +15,7 @@ use treeferry_core::ops::commit::{
 };
 use treeferry_core::ops::labels::{LabelingEpoch, Labels};
 
-use crate::files::{self, CopyXattrs};
+use crate::files;
 use crate::sysroot::Sysroot;
 
 /// What to lay over what.
@@ -131,7 +131,7 @@ fn lay_over(layer: &Path, tree: &Path) -> Result<()> {
                     }
                     None => {
                         files::make_dirs(&to, 0o700)?;
-                        files::copy_attributes(&from, &meta, &to, CopyXattrs::All)?;
+                        files::copy_attributes(&from, &meta, &to)?;
                     }
                 }
                 todo.push_back(path);
@@ -142,7 +142,7 @@ fn lay_over(layer: &Path, tree: &Path) -> Result<()> {
                     Error::invalid("is a file in a layer and a directory below it").about(path),
                 );
             }
-            if !files::copy_file(&from, &meta, &to, CopyXattrs::All)? {
+            if !files::copy_file(&from, &meta, &to)? {
                 let problem =
                     "is neither file, symbolic link nor directory, and cannot be recorded";
                 return Err(Error::invalid(problem).about(from));

@@ -11,9 +11,11 @@ use treeferry_core::repo::{Certainty, TreeRoot};
 use treeferry_core::store::LinkView;
 
 use crate::boot_space::Room;
+use crate::deployment::Deployment;
 use crate::files;
 use crate::load::State;
-use crate::names::Stateroot;
+use crate::names::{DeploymentId, Stateroot};
+use crate::order::{Placement, Retain};
 use crate::sysroot::Sysroot;
 
 /// How much room a deployment needs and has. What cannot be told yet is `None`: without the tree of
@@ -182,7 +184,7 @@ impl Sysroot {
         root: TreeRoot,
     ) -> Result<Option<Need>> {
         let files = self.boot_files(root).await?;
-        let deployments = state.deployments.clone();
+        let deployments = self.staying(state, stateroot);
         let space = self
             .run(move |sysroot| crate::boot_space::measure(sysroot, &deployments))
             .await?;
@@ -207,6 +209,26 @@ impl Sysroot {
             available_bytes: space.available_bytes,
             removable_bytes: space.removable_bytes,
         }))
+    }
+
+    /// Returns the deployments that are there after another one in a stateroot, without that.
+    fn staying(&self, state: &State, stateroot: &Stateroot) -> Vec<Deployment> {
+        let new = DeploymentId {
+            stateroot: stateroot.clone(),
+            checksum: Checksum::of(b""),
+            serial: u32::MAX,
+        };
+        let merge = state.merge_source(stateroot).map(|merge| &merge.id);
+        let (placement, retain) = (Placement::Default, Retain::default());
+        let mut all = self.order(
+            state,
+            Deployment::new(new.clone()),
+            merge,
+            placement,
+            retain,
+        );
+        all.retain(|deployment| deployment.id != new);
+        all
     }
 
     /// Finds what a tree boots from, by the headers of its files alone.

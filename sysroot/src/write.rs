@@ -183,7 +183,7 @@ fn switch_loader(sysroot: &Sysroot, work: &Work) -> Result<(BootVersion, Atomici
         shrink(sysroot, work, common)
     })?;
     // Making room may have changed to another menu.
-    let current = menu::find(sysroot)?;
+    let current = menu::find_to_change(sysroot)?;
     menu::settle(sysroot, current)?;
     let next = current.next();
     let loader = next.turn();
@@ -212,7 +212,7 @@ fn shrink(sysroot: &Sysroot, work: &Work, common: Vec<Deployment>) -> Result<()>
     for (deployment, serial) in work.new.iter_mut().zip(boot_serials(&csums)) {
         deployment.boot_serial = serial;
     }
-    let current = menu::find(sysroot)?;
+    let current = menu::find_to_change(sysroot)?;
     let next = current.next();
     let loader = next.turn();
     let version = BootVersion {

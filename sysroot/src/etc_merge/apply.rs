@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use treeferry_core::error::Result;
 
 use super::plan::Action;
-use crate::files::{self, CopyXattrs, failed};
+use crate::files::{self, failed};
 
 /// Carries `actions` out: `mine` is what is there now, `new` what the new system ships, `to` a copy
 /// of that. Returns what was left behind. **Blocking.**
@@ -26,12 +26,12 @@ pub(crate) fn apply(
                     files::make_dirs(&to, 0o700)?;
                 }
                 let meta = look(&from)?;
-                files::copy_attributes(&from, &meta, &to, CopyXattrs::All)?;
+                files::copy_attributes(&from, &meta, &to)?;
             }
             Action::Copy(path) => copy(&mine.join(path), &to.join(path), &mut left_out)?,
             Action::CopyTree(path) => {
                 let (from, to) = (mine.join(path), to.join(path));
-                files::copy_tree(&from, &to, CopyXattrs::All, &mut left_out)?;
+                files::copy_tree(&from, &to, &mut left_out)?;
             }
             Action::Beside { from, to: name } => {
                 copy(&new.join(from), &to.join(name), &mut left_out)?
@@ -42,7 +42,7 @@ pub(crate) fn apply(
 }
 
 fn copy(from: &Path, to: &Path, left_out: &mut Vec<PathBuf>) -> Result<()> {
-    if !files::copy_file(from, &look(from)?, to, CopyXattrs::All)? {
+    if !files::copy_file(from, &look(from)?, to)? {
         left_out.push(from.to_owned());
     }
     Ok(())

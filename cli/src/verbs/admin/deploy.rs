@@ -149,7 +149,7 @@ fn kernel_args(args: &Args, merge: Option<&Deployment>) -> Result<Option<KernelA
     let mut kargs = match (args.karg_none, args.karg_proc_cmdline, merge) {
         (true, ..) => KernelArgs::new(),
         (_, true, _) => proc_cmdline()?,
-        (_, _, Some(merge)) if changes => merge.entry.args().without_ostree(),
+        (_, _, Some(merge)) if changes => merge.entry.args(),
         _ if changes => KernelArgs::new(),
         _ => return Ok(None),
     };

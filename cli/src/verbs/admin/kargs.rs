@@ -101,7 +101,7 @@ async fn edit(args: Edit, machine: &Machine) -> Result<()> {
     let stateroot = state.stateroot(stateroot_option(args.os.as_deref())?.as_ref())?;
     let base = state.merge_source(&stateroot);
     let base = base.ok_or_else(|| Failure::new(format!("No deployment for OS '{stateroot}'")))?;
-    let mut kargs = base.entry.args().without_ostree();
+    let mut kargs = base.entry.args();
     for arg in &args.delete {
         kargs.delete(arg)?;
     }

@@ -32,7 +32,7 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
     let first = first.ok_or_else(|| Failure::new("Unable to find a deployment in sysroot"))?;
     let mut kargs = match (args.import_proc_cmdline, args.merge) {
         (true, _) => proc_cmdline()?,
-        (_, true) => first.entry.args().without_ostree(),
+        (_, true) => first.entry.args(),
         _ => KernelArgs::new(),
     };
     args.replace.iter().for_each(|arg| kargs.replace(arg));

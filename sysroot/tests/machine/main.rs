@@ -1,0 +1,13 @@
+//! Sysroots in temporary directories, with trees that have a few bytes for a kernel.
+#![allow(clippy::unwrap_used)]
+
+mod against_c;
+mod boot_loaders;
+mod cut_off;
+mod disk_cost;
+mod etc_merge;
+mod fat;
+mod layers;
+mod rig;
+mod room;
+mod staged;
