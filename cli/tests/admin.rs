@@ -50,10 +50,10 @@ impl Place {
         );
         self.write("tree/usr/lib/modules/6.1/initramfs.img", "an initramfs");
         self.write("tree/usr/etc/default.conf", &format!("default {version}"));
-        for file in 0..400 {
+        for file in 0..60 {
             self.write(
                 &format!("tree/usr/share/{}/{file}", file % 20),
-                &format!("{file} {}", version * (file / 40)),
+                &format!("{file} {}", version * (file / 6)),
             );
         }
         self.ok(&format!("--repo=build commit -b os/stable --bootable --timestamp=@{} --add-metadata-string=version={version} tree", 1_700_000_000 + version));
@@ -62,11 +62,13 @@ impl Place {
     fn command(&self, program: &str, line: &str) -> Command {
         let mut command = Command::new(program);
         command.args(line.split(' ')).current_dir(self.0.path());
-        for name in ["OSTREE_REPO", "OSTREE_SYSROOT", "OSTREE_SYSROOT_OPTS"] {
+        for name in ["OSTREE_REPO", "OSTREE_SYSROOT"] {
             command.env_remove(name);
         }
         command
             .env("OSTREE_SYSROOT_DEBUG", "mutable-deployments")
+            // A kill is no power cut, and whoever else uses the disk would be waited for.
+            .env("OSTREE_SYSROOT_OPTS", "skip-sync")
             .stdin(Stdio::null());
         command
     }
@@ -244,7 +246,7 @@ fn mistakes_are_told() {
             "Not currently booted into an OSTree system",
         ),
         ("admin --sysroot=root stateroot-init os", "cannot be made"),
-        ("admin --sysroot=root stateroot-init a/b", "stateroot"),
+        ("admin --sysroot=root stateroot-init a/b", "contains '/'"),
         ("admin init-fs --epoch=7 root", "Invalid epoch: 7"),
         (
             "admin --sysroot=root etc-merge --etc-strategy=x 0",
@@ -293,13 +295,19 @@ fn an_upgrade_that_is_killed_at_any_moment_leaves_old_or_new_and_the_next_comple
     let place = Place::new(1);
     place.ok("--repo=root/ostree/repo pull origin os/stable");
     place.ok("admin --sysroot=root deploy --os=os origin:os/stable");
-    let mut whole = Duration::from_millis(400);
+    // How long it takes when nobody kills it.
+    let mut whole = Duration::ZERO;
+    for version in 2..=3 {
+        place.commit(version);
+        let begun = Instant::now();
+        place.ok("admin --sysroot=root upgrade --os=os");
+        whole = begun.elapsed();
+    }
     let (mut old, mut new) = (0, 0);
-    let mut version = 1;
+    let mut version = 3;
     for kill in 0..KILLS {
         version += 1;
         place.commit(version);
-        let started = Instant::now();
         let mut child = place
             .command(
                 env!("CARGO_BIN_EXE_treeferry"),
@@ -322,12 +330,8 @@ fn an_upgrade_that_is_killed_at_any_moment_leaves_old_or_new_and_the_next_comple
             let ours = place.ok("admin --sysroot=root status");
             assert_eq!(ours, place.theirs("admin --sysroot=root status"));
         }
-        let begun = Instant::now();
         place.ok("admin --sysroot=root upgrade --os=os");
         assert_eq!(place.default_version(), version.to_string());
-        if found != version.to_string() && kill == 0 {
-            whole = begun.elapsed().max(started.elapsed());
-        }
     }
     println!("{KILLS} kills within {whole:?}: {old} left the old system, {new} the new one");
     if cfg!(has_ostree) {

@@ -66,8 +66,13 @@ pub enum Access {
     ReadOnly,
 }
 
-/// Makes what was written to `/boot` visible to boot loaders, which replay no journal. **Blocking.**
+/// Makes what was written durable, and what is in `/boot` visible to boot loaders, which replay no
+/// journal. **Blocking.**
 pub trait BootSync: Debug + Send + Sync {
+    /// Returns when everything written to the filesystem of the repository and the deployments is
+    /// durable.
+    fn sync_deployments(&self, repo: &Path) -> Result<()>;
+
     /// Returns when everything written below `boot` is where a boot loader reads it.
     fn sync_boot(&self, boot: &Path) -> Result<()>;
 }
@@ -176,6 +181,10 @@ impl Mounts for ThisMachine {
 }
 
 impl BootSync for ThisMachine {
+    fn sync_deployments(&self, repo: &Path) -> Result<()> {
+        files::sync_filesystem(repo)
+    }
+
     /// Syncs the filesystem, and, where `/boot` is one of its own, freezes and thaws it: that writes
     /// out the journal, which boot loaders do not read.
     fn sync_boot(&self, boot: &Path) -> Result<()> {

@@ -70,7 +70,8 @@ impl Sysroot {
         self.run(move |sysroot| {
             write_origin(sysroot, &staged.target, &origin)?;
             let boot_id = &sysroot.options().running.boot_id;
-            files::sync_filesystem(&sysroot.layout().repo())?;
+            let sync = &sysroot.options().host.boot_sync;
+            sync.sync_deployments(&sysroot.layout().repo())?;
             Transition::staged(&staged, boot_id).write(sysroot)?;
             write_staged(sysroot, &staged)?;
             if let Some(before) = before.filter(|before| *before != staged.target) {

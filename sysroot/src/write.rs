@@ -320,10 +320,11 @@ fn change_menu(
 
 /// Makes everything that was written durable: repository and deployments first, then `/boot`.
 fn sync_all(sysroot: &Sysroot) -> Result<()> {
-    files::sync_filesystem(&sysroot.layout().repo())?;
+    let sync = &sysroot.options().host.boot_sync;
+    sync.sync_deployments(&sysroot.layout().repo())?;
     let boot = sysroot.layout().boot();
     files::make_dirs(&boot, 0o755)?;
-    sysroot.options().host.boot_sync.sync_boot(&boot)
+    sync.sync_boot(&boot)
 }
 
 fn make_links(sysroot: &Sysroot, version: BootVersion, deployments: &[Deployment]) -> Result<()> {

@@ -259,7 +259,7 @@ async fn compare(seed: u64, count: usize, alone: usize) {
 #[tokio::test]
 #[cfg_attr(not(all(has_ostree, is_root)), ignore = "needs ostree, and root")]
 async fn trees_made_by_chance_are_merged_as_by_ostree() {
-    compare(0x5eed, 1500, 12).await;
+    compare(0x5eed, 1000, 10).await;
 }
 
 #[tokio::test]

@@ -94,6 +94,10 @@ pub(super) fn options(path: &Path) -> Result<OpenOptions> {
 struct NoSync;
 
 impl BootSync for NoSync {
+    fn sync_deployments(&self, _: &Path) -> treeferry_core::Result<()> {
+        Ok(())
+    }
+
     fn sync_boot(&self, _: &Path) -> treeferry_core::Result<()> {
         Ok(())
     }
