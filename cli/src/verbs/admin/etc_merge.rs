@@ -48,6 +48,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
+    let strategies = args.strategies.strategies()?;
     let (sysroot, state) = (&machine.sysroot, machine.sysroot.load().await?);
     if let Some(word) = &args.report {
         let id = &state.at(index(word)?)?.id;
@@ -67,7 +68,6 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
     let asked = stateroot_option(args.os.as_deref())?.unwrap_or_else(|| onto.id.stateroot.clone());
     let from = state.merge_source(&asked);
     let from = from.ok_or_else(|| Failure::new(format!("No deployment for OS '{asked}'")))?;
-    let strategies = args.strategies.strategies()?;
     let plan = sysroot
         .plan_etc_merge(&from.id, &onto.id, &strategies)
         .await?;
