@@ -134,9 +134,9 @@ pub(crate) async fn refuse_long_files(
             let path = &entry.path;
             return Err(Failure::new(format!(
                 "{path} of commit {commit} takes more than {limit} bytes even when it is \
-                 compressed, the most that a file on this filesystem (FAT) can have; nothing was \
-                 written: format the stick with exFAT, or carry a bundle ('static-delta generate \
-                 --inline') on another medium"
+                 compressed, the most that a file on this filesystem (FAT) can have; nothing of \
+                 it was written: format the stick with exFAT, or carry it in one file \
+                 ('sqlite:FILE') on a medium that can hold that"
             )));
         }
     }
