@@ -25,6 +25,7 @@
 
 #[macro_use]
 mod suite;
+pub mod faults;
 mod fixture;
 pub mod objects;
 pub mod reading;

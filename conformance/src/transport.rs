@@ -131,6 +131,8 @@ pub enum NameCase {
     ToldApart,
     /// They are one.
     Folded,
+    /// One of them is found and can be put; the other is not there, and refused.
+    OneSpelling,
 }
 
 /// Whether both the file `a` and the file `a/b` can be there.

@@ -5,20 +5,34 @@
 //! program that replays the files it is given. `tests/replay.rs` replays the corpus.
 
 mod formats;
+mod input;
+mod model;
 mod names;
+mod places;
 mod text;
+mod wild;
+
+use std::sync::OnceLock;
+
+use tokio::runtime::Runtime;
 
 pub use formats::{
     fuzz_commit, fuzz_detached, fuzz_dirmeta, fuzz_dirtree, fuzz_file_header, fuzz_filez,
     fuzz_gvariant, fuzz_sizes, fuzz_summary, fuzz_tombstone,
 };
+pub use model::fuzz_model;
 pub use names::{fuzz_checksum, fuzz_object_name, fuzz_paths, fuzz_refs};
 pub use text::{fuzz_config, fuzz_gvariant_text, fuzz_keyfile};
+pub use wild::fuzz_remote;
 
 /// What is fuzzed: takes any bytes and panics if something is wrong.
 pub type Target = fn(&[u8]);
 
-/// All targets, by the name of their binary and of their directory in the corpus.
+/// The targets that run a whole system, by the name of their binary. They have no corpus: any bytes
+/// are as good, and `tests/whole.rs` makes them from seeds.
+pub const WHOLE_TARGETS: [(&str, Target); 2] = [("model", fuzz_model), ("remote", fuzz_remote)];
+
+/// The targets that look at one format, by the name of their binary and of their directory in the corpus.
 pub const TARGETS: [(&str, Target); 17] = [
     ("checksum", fuzz_checksum),
     ("commit", fuzz_commit),
@@ -60,4 +74,16 @@ pub fn replay_arguments(target: Target) -> std::io::Result<()> {
         target(&std::fs::read(path)?);
     }
     Ok(())
+}
+
+/// Returns the runtime that targets share.
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        let built = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build();
+        built.unwrap_or_else(|e| panic!("no runtime: {e}"))
+    })
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use treeferry_fuzz::{TARGETS, Target};
+use treeferry_fuzz::{TARGETS, Target, WHOLE_TARGETS};
 
 /// Seeds longer than this are damaged at some bytes only.
 const EVERY_BYTE_MAX: usize = 1024;
@@ -44,7 +44,8 @@ fn every_target_has_seeds_and_a_binary() {
         assert!(binary.exists(), "no {}", binary.display());
     }
     let binaries = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz_targets");
-    assert_eq!(std::fs::read_dir(binaries).unwrap().count(), TARGETS.len());
+    let count = TARGETS.len() + WHOLE_TARGETS.len();
+    assert_eq!(std::fs::read_dir(binaries).unwrap().count(), count);
 }
 
 #[test]

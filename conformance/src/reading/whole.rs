@@ -72,7 +72,7 @@ pub(super) async fn names_that_differ_in_case_are_as_the_profile_says(place: Her
     let (remote, bytes) = (place.open().await?, pattern(10, 1));
     place.publish(&path("refs/heads/Main")?, bytes.clone()).await?;
     let expected = match place.profile().case {
-        NameCase::ToldApart => None,
+        NameCase::ToldApart | NameCase::OneSpelling => None,
         NameCase::Folded => Some(&bytes),
     };
     ensure_holds(&*remote, &path("refs/heads/main")?, expected, "in other case").await

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use treeferry_conformance::{TransportFixture, TransportProfile};
 use treeferry_conformance::{publish_by_put, withdraw_by_delete};
 use treeferry_core::Result;
-use treeferry_core::transport::RemotePath;
+use treeferry_core::transport::{MemoryTransport, RemotePath};
 
-use crate::memory_transport::MemoryFiles;
+use crate::memory_transport::memory_files;
 
 /// What is wrong with a transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone)]
 pub(crate) struct Faulty {
     fault: Fault,
-    inner: MemoryFiles,
+    inner: MemoryTransport,
     /// Says which handle this is.
     handle: u64,
     /// What this handle has seen.
@@ -91,7 +91,7 @@ static HANDLES: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct FaultyRemote {
     fault: Fault,
     profile: TransportProfile,
-    inner: MemoryFiles,
+    inner: MemoryTransport,
     left: Arc<Mutex<Vec<RemotePath>>>,
 }
 
@@ -103,7 +103,7 @@ impl FaultyRemote {
         Self {
             fault,
             profile,
-            inner: MemoryFiles::default(),
+            inner: memory_files(),
             left: Arc::default(),
         }
     }

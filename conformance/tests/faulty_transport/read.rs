@@ -172,7 +172,7 @@ fn of_length(length: Option<u64>) -> Validator {
 
 /// Sends the rest of whatever is there when each piece is asked for.
 fn mixed(
-    inner: crate::memory_transport::MemoryFiles,
+    inner: treeferry_core::transport::MemoryTransport,
     path: RemotePath,
     offset: u64,
     pieces: futures::stream::BoxStream<'static, Result<Bytes>>,

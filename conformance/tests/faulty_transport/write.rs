@@ -13,7 +13,6 @@ use treeferry_core::transport::{
 use treeferry_core::{Error, ErrorKind, Result};
 
 use super::{Fault, Faulty};
-use crate::memory_transport::collect;
 
 /// How many a place takes, or tells, at once.
 const PAGE: usize = 1000;
@@ -122,7 +121,7 @@ impl Faulty {
                 return Err(Error::unsupported("puts have no conditions here"));
             }
             (Fault::ConflictWrites, _) if !unconditional => {
-                let bytes = collect(body).await?;
+                let bytes = body.collect().await?;
                 let again = PutBody::Bytes(bytes.clone());
                 let answer = self.inner.put(path, precondition, again).await?;
                 if answer == PutAnswer::Conflict {

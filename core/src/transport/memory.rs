@@ -123,8 +123,8 @@ impl Transport for MemoryTransport {
         }
         let same = options
             .resume
-            .filter(|resume| resume.validator == validator);
-        let offset = same.map_or(0, |resume| resume.offset.min(total as u64));
+            .filter(|resume| resume.validator == validator && resume.offset <= total as u64);
+        let offset = same.map_or(0, |resume| resume.offset);
         let rest = version
             .bytes
             .slice(usize::try_from(offset).unwrap_or(total)..);

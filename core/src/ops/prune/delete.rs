@@ -54,7 +54,22 @@ pub(super) async fn delete(
     }
     let mut gone = commits;
     gone.retain(|commit| options.scope == ReachScope::Everything || marked.contains(commit));
+    gone.extend(without_commit(repo, marked).await?);
     mark(repo, gone, None).await
+}
+
+/// Returns the commits among `marked` that are not there: a prune that was interrupted leaves their
+/// marks, and whoever brings such a commit whole would have it called partial. Nobody is about to
+/// bring one: that takes the lock which is held here.
+async fn without_commit(repo: &Repo, marked: HashSet<Checksum>) -> Result<Vec<Checksum>> {
+    let marked: Vec<_> = marked.into_iter().collect();
+    let names: Vec<_> = marked.iter().copied().map(ObjectName::commit).collect();
+    let found = repo.objects().stat(&names).await?;
+    let absent = marked
+        .into_iter()
+        .zip(found)
+        .filter(|(_, stat)| stat.is_none());
+    Ok(absent.map(|(commit, _)| commit).collect())
 }
 
 async fn mark(repo: &Repo, commits: Vec<Checksum>, partial: Option<Partial>) -> Result<()> {

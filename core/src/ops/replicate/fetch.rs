@@ -306,6 +306,8 @@ impl Fetcher {
 
     async fn drain(&self, mut file: FetchedFile, received: &mut Received) -> Result<()> {
         let mut gathered = BytesMut::new();
+        let (mut bytes_total, limit) = (received.bytes(), self.limits.content_bytes_max);
+        let announced = file.total_bytes.unwrap_or(u64::MAX);
         let result = loop {
             let chunk = match file.bytes.next().await {
                 None => break Ok(()),
@@ -313,6 +315,15 @@ impl Fetcher {
                 Some(Ok(chunk)) => chunk,
             };
             self.count(chunk.len());
+            // Also held against transports that do not enforce the limit themselves.
+            bytes_total += chunk.len() as u64;
+            if bytes_total > limit {
+                let problem = format!("is longer than the limit, {limit} bytes");
+                break Err(Error::corrupt(problem));
+            }
+            if bytes_total > announced {
+                break Err(Error::corrupt("is longer than was announced"));
+            }
             match received {
                 Received::Memory { bytes, .. } => {
                     bytes.extend_from_slice(&chunk);
