@@ -24,8 +24,8 @@ async fn writer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_20_times_it_loses_nothing() {
-    kill_rounds(20).await;
+async fn killed_50_times_it_loses_nothing() {
+    kill_rounds(50).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
