@@ -13,6 +13,7 @@ mod labels;
 mod output;
 mod place;
 mod progress;
+mod remotes_d;
 mod session;
 mod source;
 mod stick;

@@ -12,6 +12,7 @@ use treeferry_core::{ErrorKind, Subject};
 
 use crate::failure::{Failure, Result};
 use crate::place::{Opened, Place};
+use crate::remotes_d;
 use crate::stick;
 
 /// As which of the two the command was called.
@@ -139,6 +140,13 @@ pub(crate) fn repo_of(fs: FsRepo) -> Repo {
 /// Returns the configuration of a repository and those of its parents, whose remotes it has too.
 pub(crate) async fn configs(opened: &Opened) -> Result<Vec<KeyFile>> {
     let mut configs = vec![opened.repo.config().await?];
+    if let Some(directory) = opened
+        .fs
+        .as_ref()
+        .and_then(|fs| remotes_d::directory(fs.path()))
+    {
+        configs.extend(remotes_d::read(&directory)?);
+    }
     let mut next = opened.fs.as_ref().and_then(FsRepo::parent);
     while let Some(fs) = next {
         configs.push(repo_of(fs.clone()).config().await?);

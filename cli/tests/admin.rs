@@ -210,6 +210,38 @@ fn a_machine_is_made_upgraded_changed_and_rolled_back() {
 }
 
 #[test]
+fn remotes_of_a_deployment_stand_in_its_etc() {
+    let place = Place::new(1);
+    place.ok("--repo=root/ostree/repo pull origin os/stable");
+    place.ok("admin --sysroot=root deploy --os=os origin:os/stable");
+    let current = place.ok("admin --sysroot=root --print-current-dir");
+    let current = Path::new(current.trim());
+    // What early boot mounts.
+    std::os::unix::fs::symlink(place.path("root"), current.join("sysroot")).unwrap();
+    std::os::unix::fs::symlink("sysroot/ostree", current.join("ostree")).unwrap();
+    let at = current.display();
+    place.ok(&format!(
+        "remote add --sysroot={at} --no-gpg-verify mine http://127.0.0.1/"
+    ));
+    let file = current.join("etc/ostree/remotes.d/mine.conf");
+    assert!(
+        fs::read_to_string(&file)
+            .unwrap()
+            .contains("[remote \"mine\"]")
+    );
+    let own = fs::read_to_string(place.path("root/ostree/repo/config")).unwrap();
+    assert!(!own.contains("mine"), "{own}");
+    let list = place.ok(&format!("--repo={at}/ostree/repo remote list"));
+    assert!(list.contains("mine") && list.contains("origin"), "{list}");
+    place.ok(&format!("remote delete --sysroot={at} mine"));
+    assert!(!file.exists());
+    // From outside it is the repository's.
+    place.ok("remote add --sysroot=root --no-gpg-verify mine http://127.0.0.1/");
+    let own = fs::read_to_string(place.path("root/ostree/repo/config")).unwrap();
+    assert!(own.contains("mine"), "{own}");
+}
+
+#[test]
 fn mistakes_are_told() {
     let place = Place::new(1);
     for (line, words) in [

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use treeferry_core::format::keyfile::KeyFile;
 use treeferry_core::format::{Branch, CollectionId};
 use treeferry_core::repo::{IfExists, NewRemote};
 
 use super::{in_sysroot, name_of};
 use crate::failure::{Failure, Result};
 use crate::keys;
+use crate::remotes_d;
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -75,8 +77,20 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         branches: branches.collect::<Result<_>>()?,
         settings: settings(&args)?,
     };
-    let repo = in_sysroot(session, args.sysroot.clone()).open().await?;
+    let session = in_sysroot(session, args.sysroot.clone());
+    let repo = session.open().await?;
+    let beside = args.sysroot.is_some() && adds_beside(&repo.config().await?)?;
+    if let (true, Some(directory)) = (beside, remotes_d::directory(&session.repo_path()?)) {
+        return remotes_d::add(&directory, &remote, if_exists);
+    }
     Ok(repo.add_remote(&remote, if_exists).await?)
+}
+
+/// Returns whether remotes of a system stand beside its repository: they do unless it says otherwise.
+fn adds_beside(config: &KeyFile) -> Result<bool> {
+    Ok(config
+        .boolean("core", "add-remotes-config-dir")?
+        .unwrap_or(true))
 }
 
 /// Returns keys and values, in the order in which OSTree writes them.

@@ -6,6 +6,7 @@ use treeferry_core::ErrorKind;
 
 use super::{in_sysroot, name_of};
 use crate::failure::Result;
+use crate::remotes_d;
 use crate::session::Session;
 
 #[derive(Debug, clap::Args)]
@@ -23,7 +24,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let name = name_of(args.name.as_deref())?;
-    let repo = in_sysroot(session, args.sysroot).open().await?;
+    let session = in_sysroot(session, args.sysroot);
+    let repo = session.open().await?;
+    if let Some(directory) = remotes_d::directory(&session.repo_path()?)
+        && remotes_d::delete(&directory, &name)?
+    {
+        return Ok(());
+    }
     match repo.delete_remote(&name).await {
         Err(error) if args.if_exists && error.kind() == ErrorKind::Missing => Ok(()),
         result => Ok(result?),
