@@ -59,6 +59,8 @@ enum Verb {
     Demo(verbs::demo::Args),
     /// Show which paths differ between two trees
     Diff(verbs::diff::Args),
+    /// Write the tree of a commit as a tar archive
+    Export(verbs::export::Args),
     /// Find remotes and sticks that have refs of a collection
     FindRemotes(verbs::find_remotes::Args),
     /// Read every object again and report damage
@@ -179,6 +181,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::CreateUsb(args) => session.wait(verbs::create_usb::run(args, &session)),
         Verb::Demo(args) => session.wait(verbs::demo::run(args, &session)),
         Verb::Diff(args) => session.wait(verbs::diff::run(args, &session)),
+        Verb::Export(args) => session.wait(verbs::export::run(args, &session)),
         Verb::FindRemotes(args) => session.wait(verbs::find_remotes::run(args, &session)),
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),

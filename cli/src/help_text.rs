@@ -7,7 +7,10 @@ pub(crate) const OURS: [&str; 4] = ["copy", "demo", "push", "serve"];
 
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Start", &["demo", "init"]),
-    ("Record trees and write them out", &["commit", "checkout"]),
+    (
+        "Record trees and write them out",
+        &["commit", "checkout", "export"],
+    ),
     (
         "Look",
         &[
@@ -73,11 +76,16 @@ pub(crate) fn examples(path: &str) -> Option<&'static str> {
         }
         "treeferry commit" => {
             "  treeferry --repo=repo commit -b os/stable -s 'Version 2' rootfs\n\
-             \x20 treeferry --repo=repo commit -b os/stable --tree=ref=os/base --tree=dir=extra"
+             \x20 treeferry --repo=repo commit -b os/stable --tree=ref=os/base --tree=dir=extra\n\
+             \x20 treeferry --repo=repo commit -b os/stable --tree=tar=rootfs.tar.xz"
         }
         "treeferry checkout" => {
             "  treeferry --repo=repo checkout os/stable /srv/tree\n\
              \x20 treeferry --repo=repo checkout -U --subpath=/usr/etc os/stable etc"
+        }
+        "treeferry export" => {
+            "  treeferry --repo=repo export -o rootfs.tar os/stable\n\
+             \x20 treeferry --repo=repo export --subpath=/usr/etc os/stable | tar tv"
         }
         "treeferry pull" => {
             "  treeferry --repo=repo remote add --no-gpg-verify origin https://example.org/repo\n\

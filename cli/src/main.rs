@@ -18,6 +18,7 @@ mod session;
 mod source;
 mod stick;
 mod trust;
+mod unpack;
 mod usage;
 mod verbs;
 mod words;

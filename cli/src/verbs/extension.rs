@@ -10,8 +10,8 @@ use crate::usage::nearest;
 
 /// Verbs of OSTree, and `push`, that this version does not have.
 const ABSENT: [&str; 7] = [
+    "admin",
     "create-usb",
-    "export",
     "find-remotes",
     "gpg-sign",
     "push",

@@ -13,6 +13,7 @@ mod copy_text;
 pub(crate) mod create_usb;
 pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod export;
 pub(crate) mod extension;
 pub(crate) mod find_remotes;
 pub(crate) mod fsck;

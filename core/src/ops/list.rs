@@ -120,11 +120,10 @@ pub async fn list(
     path: &str,
     options: ListOptions,
 ) -> Result<BoxStream<'static, Result<ListEntry>>> {
-    let parts = split_path(path)?;
+    let full_path = full_path(path)?;
     let entry = repo.find_path(root, path).await?;
     let entry = entry
         .ok_or_else(|| Error::missing("is not in the tree").about(std::path::Path::new(path)))?;
-    let full_path = format!("/{}", parts.join("/"));
     let mut lister = Lister {
         repo: repo.clone(),
         options,
@@ -153,6 +152,11 @@ pub async fn list(
     let groups = stream::iter([Ok(first)]).chain(rest);
     let entries = groups.map_ok(|group| stream::iter(group.into_iter().map(Ok)));
     Ok(entries.try_flatten().boxed())
+}
+
+/// Returns a path in a tree the way listings have it: it begins with `/` and has nothing needless.
+pub(super) fn full_path(path: &str) -> Result<String> {
+    Ok(format!("/{}", split_path(path)?.join("/")))
 }
 
 struct Lister {
@@ -294,7 +298,7 @@ async fn fetch_details(repo: &Repo, checksum: Checksum) -> Result<FileDetails> {
     repo.pool().run(open).await
 }
 
-async fn fetch(repo: &Repo, checksum: Checksum) -> Result<Incoming> {
+pub(super) async fn fetch(repo: &Repo, checksum: Checksum) -> Result<Incoming> {
     let name = ObjectName::file(checksum);
     let body = repo
         .objects()
@@ -365,7 +369,7 @@ fn follow(path: &str, target: &str) -> String {
 }
 
 /// Reads on the blocking pool, a little ahead of who listens.
-fn read_ahead(
+pub(super) fn read_ahead(
     pool: &Pool,
     mut content: impl Read + Send + 'static,
 ) -> BoxStream<'static, Result<Bytes>> {

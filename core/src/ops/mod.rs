@@ -4,6 +4,7 @@ pub mod checkout;
 pub mod commit;
 pub mod copy;
 pub mod diff;
+pub mod export;
 pub mod fsck;
 pub mod labels;
 pub mod list;

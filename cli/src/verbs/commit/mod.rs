@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REV")]
     base: Option<String>,
     /// Lay this tree over those before it
-    #[arg(long, value_name = "dir=PATH or ref=COMMIT")]
+    #[arg(long, value_name = "dir=PATH or tar=FILE or ref=COMMIT")]
     tree: Vec<String>,
     /// Keep VALUE under KEY in the commit, as a string
     #[arg(long, value_name = "KEY=VALUE")]
@@ -101,6 +101,12 @@ pub(crate) struct Args {
     /// Trust such files to be as recorded, whatever the other options say
     #[arg(short = 'I', long)]
     devino_canonical: bool,
+    /// Make directories that an archive has files in but no entry for
+    #[arg(long)]
+    tar_autocreate_parents: bool,
+    /// Replace what matches REGEX in the paths of archives
+    #[arg(long, value_name = "REGEX,REPLACEMENT")]
+    tar_pathname_filter: Option<String>,
     /// Write no commit when the tree equals its parent's
     #[arg(long)]
     skip_if_unchanged: bool,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use treeferry_core::format::gvariant::Value;
 use treeferry_core::format::{Branch, Checksum, Refspec};
 use treeferry_core::ops::commit::{
-    Bindings, Bootable, CommitOptions, Executables, HardLinks, Modifier, Parent, Permissions,
-    Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
+    ArchiveInput, Bindings, Bootable, CommitOptions, Executables, HardLinks, MissingParents,
+    Modifier, Parent, PathRename, Permissions, Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
 };
 use treeferry_core::ops::labels::Labels;
 use treeferry_core::repo::Repo;
@@ -15,9 +15,9 @@ use treeferry_core::store::Durability;
 
 use super::Args;
 use crate::editor::{Message, edit};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, io_failure};
 use crate::session::resolve;
-use crate::{dates, file_text, labels};
+use crate::{dates, file_text, labels, unpack};
 
 /// Returns what is asked for, with all files that are named read.
 pub(super) async fn options(args: &Args, repo: &Repo) -> Result<CommitOptions> {
@@ -145,10 +145,7 @@ async fn trees(args: &Args, repo: &Repo) -> Result<Vec<TreeInput>> {
         trees.push(match kind {
             "dir" => TreeInput::Dir(what.into()),
             "ref" => TreeInput::Commit(resolve(repo, what).await?),
-            "tar" => {
-                let message = format!("--tree={tree}: archives cannot be recorded yet");
-                return Err(Failure::new(message));
-            }
+            "tar" => TreeInput::Archive(archive(what, args)?),
             _ => {
                 let message = format!("Invalid tree type specification '{kind}'");
                 return Err(Failure::new(message));
@@ -156,6 +153,27 @@ async fn trees(args: &Args, repo: &Repo) -> Result<Vec<TreeInput>> {
         });
     }
     Ok(trees)
+}
+
+/// Opens an archive: a file, or `-` for standard input.
+fn archive(path: &str, args: &Args) -> Result<ArchiveInput> {
+    let mut input = match path {
+        "-" => ArchiveInput::new(unpack::plain(std::io::stdin())?, "standard input"),
+        _ => {
+            let file = std::fs::File::open(path).map_err(|e| io_failure(path, &e))?;
+            ArchiveInput::new(unpack::plain(file)?, path)
+        }
+    };
+    if args.tar_autocreate_parents {
+        input = input.missing_parents(MissingParents::Create);
+    }
+    if let Some(filter) = &args.tar_pathname_filter {
+        let (expression, replacement) = filter
+            .split_once(',')
+            .ok_or_else(|| Failure::new("Missing ',' in --tar-pathname-filter"))?;
+        input = input.rename(PathRename::new(expression, replacement)?);
+    }
+    Ok(input)
 }
 
 fn modifier(args: &Args) -> Result<Modifier> {

@@ -7,6 +7,7 @@
 //! scan         directories of this machine, in blocking steps
 //! consume      deletes what was recorded, at the very end
 //! commits      trees of other commits
+//! archive      trees in tar and cpio archives
 //! mutable_tree trees laid over one another
 //! record       the loop that scans, stores and writes directories
 //! metadata     the commit's metadata, in OSTree's order
@@ -16,6 +17,7 @@
 //! Objects first, durable; then what stands beside the commit; then the ref, if it still is what it
 //! was. Whatever fails on the way leaves the ref where it was.
 
+mod archive;
 mod commits;
 mod consume;
 mod metadata;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use archive::{ArchiveInput, MissingParents, PathRename};
 pub use options::{
     Bindings, Bootable, CommitOptions, CommitOutcome, CommitReport, CommitStats, Executables,
     HardLinks, Modifier, Parent, Permissions, Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
@@ -243,6 +246,7 @@ async fn record_trees(
                     consumed.push((origin.clone(), walked.1));
                 }
             }
+            TreeInput::Archive(input) => recorder.archive(input, &mut rules).await?,
             TreeInput::Commit(commit) => {
                 let root = repo.tree_of(commit).await?;
                 recorder.recorded(root, &mut rules, repo).await?;

@@ -75,6 +75,21 @@ impl MutableTree {
         root.meta.is_none() && root.files.is_empty() && root.dirs.is_empty()
     }
 
+    /// Returns whether the directory `name` is in `node`.
+    pub(super) fn has_dir(&self, node: Node, name: &str) -> bool {
+        self.dirs[node.0].dirs.contains_key(name)
+    }
+
+    /// Returns the file `name` in `node`.
+    pub(super) fn file(&self, node: Node, name: &str) -> Option<Checksum> {
+        self.dirs[node.0].files.get(name).copied()
+    }
+
+    /// Returns whether a directory has a dirmeta yet.
+    pub(super) fn has_meta(&self, node: Node) -> bool {
+        self.dirs[node.0].meta.is_some()
+    }
+
     /// Returns the directory `name` in `node`, made if it is not there.
     pub(super) async fn enter(
         &mut self,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::archive::ArchiveInput;
 use super::consume::Unconsumed;
 use super::path_rules::{SkipList, StatOverrides};
 use crate::format::gvariant::Value;
@@ -74,11 +75,13 @@ pub enum Parent {
 /// A tree to lay over the ones before it.
 ///
 /// Directories are merged, files replaced; a file does not replace a directory, nor the other way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum TreeInput {
     /// A directory of this machine.
     Dir(PathBuf),
+    /// What is in an archive.
+    Archive(ArchiveInput),
     /// The tree of a commit.
     Commit(Checksum),
 }

@@ -13,7 +13,7 @@ pub(super) async fn inherited(repo: &Repo, options: &CommitOptions) -> Result<Op
     let mut inherited = None;
     let trees = options.trees.iter().filter_map(|tree| match tree {
         TreeInput::Commit(commit) => Some(commit),
-        TreeInput::Dir(_) => None,
+        TreeInput::Dir(_) | TreeInput::Archive(_) => None,
     });
     for commit in options.base.iter().chain(trees) {
         match repo.state().read_partial(commit).await? {

@@ -23,10 +23,10 @@ use crate::repo::{Progress, TreeRoot};
 use crate::store::{Batch, Incoming, Payload, Put, Stored, Takeover};
 
 /// How many bytes of content go into the store at once; a larger file goes alone.
-const GROUP_BYTES: u64 = 1 << 20;
+pub(super) const GROUP_BYTES: u64 = 1 << 20;
 
 /// How many objects go into the store at once.
-const GROUP_OBJECTS: usize = 64;
+pub(super) const GROUP_OBJECTS: usize = 64;
 
 /// How many files may wait before the scan does: each keeps a directory open.
 const WAITING_FILES: usize = 128;
