@@ -10,6 +10,7 @@ mod finders;
 mod help_text;
 mod keys;
 mod labels;
+mod mirrors;
 mod output;
 mod place;
 mod progress;

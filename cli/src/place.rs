@@ -26,7 +26,7 @@ use treeferry_transport_usb::FileLimit;
 
 use crate::failure::{Failure, Result};
 use crate::session::{Session, has_remote, open_fs, remote_config, repo_of};
-use crate::{source, stick, trust};
+use crate::{mirrors, source, stick, trust};
 
 /// What is said of a place that is not among those above.
 const KINDS: &str = "expected a path, sqlite:FILE, usb:PATH or http(s)://HOST/PATH";
@@ -226,9 +226,9 @@ pub(crate) async fn open_origin(
     session: &Session,
     address: &OsStr,
 ) -> Result<(Origin, VerifyPolicy)> {
-    if let Some(remote) = named_remote(session, address).await? {
+    if let Some((repo, remote)) = named_remote(session, address).await? {
         let verify = trust::of_remote(&remote)?;
-        let http = source::http_options(&remote, session.name)?;
+        let http = source::http_options(&repo, &remote, session.name).await?;
         let origin = open_url(&remote.url, remote.content_url.as_deref(), &http).await?;
         return Ok((origin, verify));
     }
@@ -242,7 +242,7 @@ pub(crate) async fn open_origin(
 /// Opens what `address` names to be written to.
 pub(crate) async fn open_target(session: &Session, address: &OsStr) -> Result<(Place, Opened)> {
     let place = match named_remote(session, address).await? {
-        Some(remote) => Place::parse(OsStr::new(&*remote.url))
+        Some((_, remote)) => Place::parse(OsStr::new(&*remote.url))
             .map_err(|e| e.context(format_args!("remote \"{}\"", remote.name)))?,
         None => Place::parse(address)?,
     };
@@ -252,8 +252,11 @@ pub(crate) async fn open_target(session: &Session, address: &OsStr) -> Result<(P
 
 async fn open_url(url: &str, content_url: Option<&str>, http: &HttpOptions) -> Result<Origin> {
     match Place::parse(OsStr::new(url)) {
-        // Lists of mirrors are not addresses, and whoever opens them says so.
         Ok(Place::Web(_)) | Err(_) => {
+            Ok(Origin::Remote(source::open(url, content_url, http).await?))
+        }
+        // Those are no addresses of a place.
+        Ok(_) if mirrors::is_list(url) => {
             Ok(Origin::Remote(source::open(url, content_url, http).await?))
         }
         Ok(place) => Ok(Origin::Repo(place.open().await?.repo)),
@@ -261,7 +264,8 @@ async fn open_url(url: &str, content_url: Option<&str>, http: &HttpOptions) -> R
 }
 
 /// Returns the configuration of the remote that `address` names, if the repository at hand has it.
-async fn named_remote(session: &Session, address: &OsStr) -> Result<Option<RemoteConfig>> {
+/// Returns the remote of that name, and the repository that has it, if it has one.
+async fn named_remote(session: &Session, address: &OsStr) -> Result<Option<(Repo, RemoteConfig)>> {
     let Some(name) = as_name(address) else {
         return Ok(None);
     };
@@ -275,7 +279,8 @@ async fn named_remote(session: &Session, address: &OsStr) -> Result<Option<Remot
     if !has_remote(&opened, &name).await? {
         return Ok(None);
     }
-    remote_config(&opened, &name).await.map(Some)
+    let remote = remote_config(&opened, &name).await?;
+    Ok(Some((opened.repo, remote)))
 }
 
 impl From<Origin> for PullSource {

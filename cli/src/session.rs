@@ -166,11 +166,6 @@ pub(crate) async fn has_remote(opened: &Opened, name: &RemoteName) -> Result<boo
 pub(crate) async fn remote_config(opened: &Opened, name: &RemoteName) -> Result<RemoteConfig> {
     for config in configs(opened).await? {
         if let Some(remote) = RemoteConfig::read(&config, name)? {
-            let group = format!("remote \"{name}\"");
-            if config.get_raw(&group, "url").is_none() {
-                let message = format!("Remote \"{name}\": metalinks are not supported yet");
-                return Err(Failure::new(message));
-            }
             return Ok(remote);
         }
     }

@@ -4,14 +4,18 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use treeferry_core::archive::ArchiveRemote;
+use treeferry_core::format::RemoteName;
 use treeferry_core::ops::pull::PullSource;
-use treeferry_core::repo::{Permitted, RemoteConfig};
+use treeferry_core::repo::{Permitted, RemoteConfig, Repo};
+use treeferry_core::store::ExtraName;
+use treeferry_core::transport::Transport;
 use treeferry_transport_http::{
-    ClientIdentity, HttpOptions, HttpTransport, HttpVersions, ServerTrust, TlsOptions,
+    ClientIdentity, CookieJar, HttpOptions, HttpTransport, HttpVersions, ServerTrust, TlsOptions,
 };
 
 use crate::failure::{Failure, Result};
 use crate::file_text;
+use crate::mirrors;
 use crate::place::Place;
 use crate::session::Name;
 use crate::verbs::version::OSTREE_VERSION;
@@ -22,9 +26,10 @@ pub(crate) async fn open(
     content_url: Option<&str>,
     http: &HttpOptions,
 ) -> Result<PullSource> {
+    let is_listed = mirrors::is_list(url);
     match Place::parse(OsStr::new(url)) {
-        // Lists of mirrors are no places, and are refused there.
         Ok(Place::Web(_)) | Err(_) => Ok(open_http(url, content_url, http).await?.into()),
+        Ok(_) if is_listed => Ok(open_http(url, content_url, http).await?.into()),
         Ok(place) => Ok(place.open().await?.repo.into()),
     }
 }
@@ -35,25 +40,41 @@ pub(crate) async fn open_http(
     content_url: Option<&str>,
     http: &HttpOptions,
 ) -> Result<ArchiveRemote> {
-    for kind in ["mirrorlist=", "metalink="] {
-        if url.starts_with(kind) {
-            let message = format!("{url}: lists of mirrors are not supported yet");
-            return Err(Failure::new(message));
-        }
-    }
-    let transport = Arc::new(HttpTransport::new(url, http.clone()).await?);
-    Ok(match content_url {
-        None => ArchiveRemote::new(transport),
+    let (metadata, summary) = match url.strip_prefix("metalink=") {
+        None => (transport(url, http).await?, None),
         Some(url) => {
-            let content = HttpTransport::new(url, http.clone()).await?;
-            ArchiveRemote::with_content(transport, Arc::new(content))
+            let (transport, summary) = mirrors::by_metalink(url, http).await?;
+            (transport, Some(summary))
         }
+    };
+    let content = match content_url {
+        None => Arc::clone(&metadata),
+        Some(url) => transport(url, http).await?,
+    };
+    let remote = ArchiveRemote::with_content(metadata, content);
+    Ok(match summary {
+        None => remote,
+        Some(summary) => remote.with_summary(summary),
+    })
+}
+
+/// Opens the files below a URL, or below the mirrors that a list at it names.
+async fn transport(url: &str, http: &HttpOptions) -> Result<Arc<dyn Transport>> {
+    Ok(match url.strip_prefix("mirrorlist=") {
+        Some(url) => Arc::new(mirrors::listed(url, http).await?),
+        None => Arc::new(HttpTransport::new(url, http.clone()).await?),
     })
 }
 
 /// Returns how a configured remote wants to be spoken to.
-pub(crate) fn http_options(remote: &RemoteConfig, name: Name) -> Result<HttpOptions> {
-    let mut options = HttpOptions::default();
+///
+/// Its cookies are those that `repo` has for it.
+pub(crate) async fn http_options(
+    repo: &Repo,
+    remote: &RemoteConfig,
+    name: Name,
+) -> Result<HttpOptions> {
+    let mut options = HttpOptions::default().cookies(cookies(repo, &remote.name).await?);
     if name == Name::Ostree {
         // Servers that tell clients apart know this one.
         options = options.user_agent(&format!("libostree/{OSTREE_VERSION}"));
@@ -96,6 +117,17 @@ pub(crate) fn plain_http() -> HttpOptions {
         Some(proxy) => options.proxy(&proxy),
         None => options,
     }
+}
+
+/// Reads the cookies that a repository has for a remote.
+pub(crate) async fn cookies(repo: &Repo, remote: &RemoteName) -> Result<CookieJar> {
+    let file = ExtraName::Cookies(remote.clone());
+    let Some(bytes) = repo.state().read_extra(&file).await? else {
+        return Ok(CookieJar::default());
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let read = CookieJar::parse(&text).map_err(Failure::from);
+    read.map_err(|e| e.context(file.file_name()))
 }
 
 /// Returns the proxy that the environment names, as curl looks it up.

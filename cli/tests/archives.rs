@@ -31,7 +31,9 @@ fn by_hand(path: &Path, entries: &[Entry<'_>]) {
         old.linkname[..target.len()].copy_from_slice(target.as_bytes());
         header.set_entry_type(*kind);
         header.set_mode(if *kind == DIR { 0o750 } else { 0o644 });
-        (header.set_uid(7), header.set_gid(8), header.set_mtime(0));
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_mtime(0);
         header.set_size(content.len() as u64);
         header.set_cksum();
         builder.append(&header, *content).unwrap();

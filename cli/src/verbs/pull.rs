@@ -160,7 +160,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if args.mirror && options.refs.is_empty() {
         options.summary = KeepSummary::Yes;
     }
-    let http = http_options(&args, &remote, session.name)?;
+    let http = source::http_options(&repo, &remote, session.name).await?;
+    let http = with_options(http, &args)?;
     let url = args.url.as_deref().unwrap_or(&remote.url);
     // A URL that stands in for the remote's stands in for its content as well.
     let content_url = remote.content_url.as_deref().filter(|_| args.url.is_none());
@@ -297,8 +298,7 @@ fn set_transfer(options: &mut ReplicateOptions, args: &Args) {
     }
 }
 
-fn http_options(args: &Args, remote: &RemoteConfig, name: Name) -> Result<HttpOptions> {
-    let mut options = source::http_options(remote, name)?;
+fn with_options(mut options: HttpOptions, args: &Args) -> Result<HttpOptions> {
     for header in &args.http_header {
         let (name, value) = header
             .split_once('=')

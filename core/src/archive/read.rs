@@ -94,6 +94,15 @@ pub(super) async fn read(
     }
 }
 
+/// Reads a file of at most `bytes_max` bytes whole; `None` when it is not there.
+pub async fn read_file(
+    transport: &dyn Transport,
+    path: &RemotePath,
+    bytes_max: u64,
+) -> Result<Option<Bytes>> {
+    Ok(read(transport, path, None, bytes_max).await?.into_bytes())
+}
+
 async fn collect(mut file: FetchedFile, bytes_max: u64) -> Result<FileVersion> {
     let mut all = BytesMut::new();
     while let Some(chunk) = file.bytes.next().await {

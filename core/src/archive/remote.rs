@@ -10,7 +10,7 @@ use super::read::{self, FileVersion, IfChanged};
 use super::ref_file::{REF_BYTES_MAX, RefFile};
 use crate::error::{Error, Result};
 use crate::format::delta::DeltaFile;
-use crate::format::{Checksum, METADATA_BYTES_MAX, ObjectName, ObjectType};
+use crate::format::{Checksum, METADATA_BYTES_MAX, ObjectName, ObjectType, Summary};
 use crate::store::{
     Body, Encoding, LocalObjects, ObjectSource, Payload, RefName, ResumableSource, Stat,
 };
@@ -47,6 +47,8 @@ struct Inner {
     metadata: Arc<dyn Transport>,
     objects: Arc<dyn Transport>,
     limits: ArchiveLimits,
+    /// The summary, where it is known from elsewhere.
+    summary: Option<Bytes>,
 }
 
 impl ArchiveRemote {
@@ -64,6 +66,7 @@ impl ArchiveRemote {
             metadata,
             objects: content,
             limits: ArchiveLimits::default(),
+            summary: None,
         }))
     }
 
@@ -74,6 +77,22 @@ impl ArchiveRemote {
             metadata: Arc::clone(&self.0.metadata),
             objects: Arc::clone(&self.0.objects),
             limits,
+            summary: self.0.summary.clone(),
+        }))
+    }
+
+    /// Returns this remote with a summary that something else vouches for, such as a [`Metalink`].
+    ///
+    /// What the remote itself has for its summary and refs is not looked at then.
+    ///
+    /// [`Metalink`]: super::Metalink
+    #[must_use]
+    pub fn with_summary(self, summary: Bytes) -> Self {
+        Self(Arc::new(Inner {
+            metadata: Arc::clone(&self.0.metadata),
+            objects: Arc::clone(&self.0.objects),
+            limits: self.0.limits,
+            summary: Some(summary),
         }))
     }
 
@@ -91,6 +110,9 @@ impl ArchiveRemote {
     ///
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when the file there is no ref.
     pub async fn read_ref(&self, name: &RefName) -> Result<Option<Checksum>> {
+        if let Some(bytes) = &self.0.summary {
+            return self.ref_of_summary(bytes, name);
+        }
         let path = layout::ref_path(name);
         let answer = self.read_metadata(&path, None, REF_BYTES_MAX).await?;
         let Some(bytes) = answer.into_bytes() else {
@@ -99,6 +121,16 @@ impl ArchiveRemote {
         RefFile::parse(&bytes)
             .map(|file| Some(file.commit))
             .map_err(|e| Error::from(e).about(read::url(&*self.0.metadata, &path)))
+    }
+
+    fn ref_of_summary(&self, bytes: &[u8], name: &RefName) -> Result<Option<Checksum>> {
+        let about = |e| Error::from(e).about(crate::Subject::Url(self.origin().into()));
+        let summary = Summary::parse(bytes).map_err(about)?;
+        Ok(match name {
+            RefName::Local(branch) => summary.find(branch.as_str()).map(|found| found.commit),
+            // Refs of other collections are not served to who does not ask for those.
+            RefName::Remote(..) | RefName::Mirror(..) => None,
+        })
     }
 
     /// Returns the detached metadata of a commit, the bytes of an `a{sv}`.
@@ -126,6 +158,10 @@ impl ArchiveRemote {
 
     /// Reads the summary, unless it still is the version that the caller has.
     pub async fn read_summary(&self, unless: Option<&Validator>) -> Result<IfChanged> {
+        if let Some(bytes) = &self.0.summary {
+            let (bytes, validator) = (bytes.clone(), None);
+            return Ok(IfChanged::Changed(FileVersion { bytes, validator }));
+        }
         let path = layout::fixed_path(SUMMARY_PATH);
         let limit = self.0.limits.metadata_bytes_max;
         self.read_metadata(&path, unless, limit).await

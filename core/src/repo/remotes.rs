@@ -16,7 +16,7 @@ use crate::store::ExtraName;
 pub struct RemoteConfig {
     /// Its name.
     pub name: RemoteName,
-    /// Where it is.
+    /// Where it is; after `mirrorlist=` or `metalink=` where it is said where that is.
     pub url: String,
     /// Where its objects are, if elsewhere.
     pub content_url: Option<String>,
@@ -112,7 +112,10 @@ impl RemoteConfig {
         if !config.has_group(&section.group) {
             return Ok(None);
         }
-        let url = section.string("url")?.or(section.string("metalink")?);
+        let metalink = section
+            .string("metalink")?
+            .map(|url| format!("metalink={url}"));
+        let url = metalink.or(section.string("url")?);
         let url = url.ok_or_else(|| {
             Error::missing("has no value").about(crate::Subject::ConfigKey(section.key("url")))
         })?;

@@ -1,6 +1,7 @@
 //! Moving files by relative path. Knows nothing of OSTree.
 
 mod memory;
+mod mirrors;
 mod retry;
 
 use std::fmt::{self, Debug};
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::FormatError;
 
 pub use memory::{MemoryTransport, MemoryTransportOptions};
+pub use mirrors::Mirrors;
 pub use retry::Retry;
 pub(crate) use retry::retrying;
 

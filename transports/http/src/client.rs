@@ -1,14 +1,14 @@
 //! The client: files of a remote by path, over HTTP.
 
 use std::fmt::{self, Debug};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use base64::Engine;
 use futures::StreamExt;
 use reqwest::header::{
-    AUTHORIZATION, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION,
-    RANGE,
+    AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    LOCATION, RANGE,
 };
 use reqwest::{Client, Proxy, Response, Url, redirect};
 use treeferry_core::pool::Pool;
@@ -73,6 +73,14 @@ impl HttpTransport {
         })
     }
 
+    /// Creates a transport for the directory that `url` lies in, and the path of `url` in it.
+    ///
+    /// For a single file that is given by its address, such as a list of mirrors.
+    pub async fn of_file(url: &str, options: HttpOptions) -> Result<(Self, RemotePath)> {
+        let (directory, name) = remote_url::split_file(url)?;
+        Ok((Self::new(&directory, options).await?, name))
+    }
+
     /// Sends one request, and follows where it is redirected to.
     async fn send(
         &self,
@@ -86,6 +94,9 @@ impl HttpTransport {
             let mut request = self.client.get(url.clone());
             if url.origin() == first.origin() {
                 request = request.headers(self.secret_headers.clone());
+            }
+            if let Some(cookies) = self.options.cookies.header(&url, now_secs())? {
+                request = request.header(COOKIE, cookies);
             }
             // Last, so that nobody's own `Range` can take the place of ours.
             let request = request.headers(headers.clone());
@@ -255,6 +266,11 @@ fn basic_auth(user: &str, password: &str) -> Result<HeaderValue> {
     let mut value = header_value(&format!("Basic {encoded}"))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+fn now_secs() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Returns where an answer redirects to, if it may.

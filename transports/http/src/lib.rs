@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod client;
+mod cookies;
 mod failure;
 mod options;
 mod part;
@@ -14,6 +15,7 @@ mod serve;
 mod tls;
 
 pub use client::HttpTransport;
+pub use cookies::{Cookie, CookieJar, Secure};
 pub use options::{HttpOptions, HttpVersions, LowSpeed};
 pub use serve::{ServeOptions, Served, Server};
 pub use tls::{ClientIdentity, ServerTrust, TlsOptions};

@@ -5,6 +5,7 @@ use std::fmt::{self, Debug};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use treeferry_core::{Error, Result};
 
+use crate::cookies::CookieJar;
 use crate::tls::TlsOptions;
 
 /// The name and version that servers are told.
@@ -20,6 +21,7 @@ pub struct HttpOptions {
     pub(crate) redirects_max: u32,
     pub(crate) versions: HttpVersions,
     pub(crate) headers: HeaderMap,
+    pub(crate) cookies: CookieJar,
     pub(crate) user_agent: String,
     pub(crate) proxy: Option<String>,
     pub(crate) tls: TlsOptions,
@@ -62,6 +64,7 @@ impl Default for HttpOptions {
             redirects_max: 10,
             versions: HttpVersions::default(),
             headers: HeaderMap::new(),
+            cookies: CookieJar::default(),
             user_agent: USER_AGENT.into(),
             proxy: None,
             tls: TlsOptions::default(),
@@ -125,6 +128,13 @@ impl HttpOptions {
         value.set_sensitive(true);
         self.headers.append(name, value);
         Ok(self)
+    }
+
+    /// Sets the cookies that are sent where they belong, also to where is redirected to.
+    #[must_use]
+    pub fn cookies(mut self, cookies: CookieJar) -> Self {
+        self.cookies = cookies;
+        self
     }
 
     /// Sets the user agent that servers are told, in place of our own name and version.

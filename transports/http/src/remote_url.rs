@@ -67,6 +67,20 @@ impl RemoteUrl {
     }
 }
 
+/// Splits the address of a file into that of its directory, with the query, and the file's name.
+pub(crate) fn split_file(text: &str) -> Result<(String, RemotePath)> {
+    let no_file = || Error::invalid("the address is not that of a file");
+    let mut url = Url::parse(text).map_err(|e| no_file().because(e))?;
+    let name = url
+        .path_segments()
+        .and_then(|mut parts| parts.next_back().map(str::to_owned))
+        .ok_or_else(no_file)?;
+    let name = percent_decode(&name)?;
+    let name = RemotePath::new(&name).map_err(|e| no_file().because(e))?;
+    url.path_segments_mut().map_err(|()| no_file())?.pop();
+    Ok((url.into(), name))
+}
+
 /// Returns `url` without user, password, query and fragment.
 pub(crate) fn show(url: &Url) -> String {
     let mut url = url.clone();
@@ -114,6 +128,21 @@ mod tests {
         }
         let (url, _) = joined("http://h", "a b/50%/q?x#y/%2e%2e");
         assert_eq!(url, "http://h/a%20b/50%25/q%3Fx%23y/%252e%252e");
+    }
+
+    #[test]
+    fn the_address_of_a_file_is_split() {
+        let (directory, name) = split_file("https://u:p@h/a/b%20c/list%2B?x=y#f").unwrap();
+        assert_eq!(directory, "https://u:p@h/a/b%20c?x=y#f");
+        assert_eq!(name.as_str(), "list+");
+        for bad in [
+            "https://h/",
+            "https://h/a/",
+            "list",
+            "https://h/a/%2e%2e%2fb/",
+        ] {
+            split_file(bad).unwrap_err();
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `remote`: the remotes of a repository.
 
 mod add;
+mod cookies;
 mod delete;
 mod list;
 mod refs;
@@ -33,6 +34,12 @@ enum Verb {
     ShowUrl(show_url::Args),
     /// Print the names of the remotes
     List(list::Args),
+    /// Send a cookie to a remote
+    AddCookie(cookies::AddArgs),
+    /// No longer send a cookie to a remote
+    DeleteCookie(cookies::DeleteArgs),
+    /// Print the cookies that are sent to a remote
+    ListCookies(cookies::ListArgs),
     /// Fetch and print the names of a remote's refs
     Refs(refs::Args),
     /// Fetch and print the summary of a remote
@@ -50,6 +57,9 @@ pub(crate) fn run(args: Args, session: &Session) -> Result<()> {
         Verb::Delete(args) => session.wait(delete::run(args, session)),
         Verb::ShowUrl(args) => session.wait(show_url::run(args, session)),
         Verb::List(args) => session.wait(list::run(args, session)),
+        Verb::AddCookie(args) => session.wait(cookies::add(args, session)),
+        Verb::DeleteCookie(args) => session.wait(cookies::delete(args, session)),
+        Verb::ListCookies(args) => session.wait(cookies::list(args, session)),
         Verb::Refs(args) => session.wait(refs::run(args, session)),
         Verb::Summary(args) => session.wait(summary::run(args, session)),
         Verb::Other(words) => {

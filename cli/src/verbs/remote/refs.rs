@@ -47,8 +47,9 @@ pub(crate) async fn fetch_summary(
     session: &Session,
     name: &RemoteName,
 ) -> Result<Option<SignedSummary>> {
-    let remote = remote_config(&session.open_place().await?, name).await?;
-    let options = source::http_options(&remote, session.name)?;
+    let opened = session.open_place().await?;
+    let remote = remote_config(&opened, name).await?;
+    let options = source::http_options(&opened.repo, &remote, session.name).await?;
     let source = source::open(&remote.url, None, &options).await?;
     Ok(source.repo.read_summary().await?)
 }
