@@ -90,7 +90,7 @@ fn a_list_of_mirrors_gives_what_any_of_them_has() {
         .filter(|request| request.path.starts_with("/nowhere/"));
     assert_eq!(
         lost.count(),
-        4,
+        5,
         "a place that has nothing is asked once a list"
     );
 
