@@ -12,7 +12,7 @@ use treeferry_core::format::gvariant::Value;
 use treeferry_core::format::{Branch, Checksum, CollectionId, Commit, ObjectName, Summary};
 use treeferry_core::ops::copy::summary_refs;
 use treeferry_core::ops::pull::PullSource;
-use treeferry_core::repo::{RemoteConfig, load_metadata};
+use treeferry_core::repo::{RemoteConfig, Repo, load_metadata};
 use treeferry_core::sign::{Trust, VerifyPolicy, require};
 use treeferry_core::store::{RefName, SignedSummary};
 use treeferry_transport_usb::{Stick, Volume};
@@ -91,7 +91,7 @@ pub(crate) async fn find(
     }
     if finders.contains(&Finder::Config) {
         for remote in &remotes {
-            match configured(session, remote, pairs).await {
+            match configured(session, &opened.repo, remote, pairs).await {
                 Ok(remote) => found.extend(remote),
                 Err(error) => left_out(&remote.url, &error),
             }
@@ -202,11 +202,12 @@ fn of_collection<'a>(
 /// Looks at a configured remote, which says in its summary what it has.
 async fn configured(
     session: &Session,
+    repo: &Repo,
     remote: &RemoteConfig,
     pairs: &[Pair],
 ) -> Result<Option<Found>> {
     let policy = trust::of_remote(remote)?;
-    let http = source::http_options(remote, session.name)?;
+    let http = source::http_options(repo, remote, session.name).await?;
     let source = source::open(&remote.url, remote.content_url.as_deref(), &http).await?;
     let Some(summary) = source.repo.read_summary().await? else {
         return Ok(None);

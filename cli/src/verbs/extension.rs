@@ -8,16 +8,8 @@ use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
 use crate::usage::nearest;
 
-/// Verbs of OSTree, and `push`, that this version does not have.
-const ABSENT: [&str; 7] = [
-    "admin",
-    "create-usb",
-    "find-remotes",
-    "gpg-sign",
-    "push",
-    "sign",
-    "static-delta",
-];
+/// Verbs of OSTree that this version does not have.
+const ABSENT: [&str; 2] = ["gpg-sign", "static-delta"];
 
 /// Becomes the program `NAME-VERB`, if there is one.
 pub(crate) fn run(args: &[OsString], session: &Session, verbs: &[String]) -> Result<()> {

@@ -24,7 +24,7 @@ pub(super) async fn pull_from(
     options.naming = Naming::Remote(remote.name.clone());
     options.collection_id = remote.collection_id.clone();
     options.age = age;
-    let http = source::http_options(&remote, session.name)?;
+    let http = source::http_options(&opened.repo, &remote, session.name).await?;
     let source = source::open(&remote.url, remote.content_url.as_deref(), &http).await?;
     let (progress, drawing) = progress::draw(session);
     options.replicate.progress = progress;
