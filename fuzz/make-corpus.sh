@@ -91,3 +91,36 @@ text config '[remote "origin"]\nurl=https://example.org/repo\ngpg-verify=false\n
   '[core]\nrepo_version=1\nmode=archive-z2\n[remote "x y"]\n[remote "../x"]\nurl=mirrorlist=https://e/m\n' \
   '[remote "r"]\nurl=http://e\nsign-verify=ed25519;spki\ncollection-id=org.example.Os\nhttp2=maybe\n'
 du -sh "$corpus"
+
+# Deltas: from one commit to the other, from nothing, and all of it in one file.
+ostree --repo=repo static-delta generate a/one >/dev/null
+ostree --repo=repo static-delta generate --empty --to=a/one >/dev/null
+ostree --repo=repo static-delta reindex
+ostree --repo=repo static-delta generate --inline --filename=inline a/one >/dev/null
+seed delta_superblock inline <inline
+ostree --repo=repo static-delta generate --swap-endianness --filename=swapped a/one >/dev/null
+seed delta_superblock swapped <swapped
+n=0
+for delta in repo/deltas/*/*; do
+  seed delta_superblock "$n" <"$delta/superblock"
+  for part in "$delta"/[0-9]*; do
+    seed delta_part "$n" <"$part"
+    tail -c +2 "$part" | xz -dc >payload
+    { printf '\0' && cat payload; } | seed delta_part "$n-unpacked"
+    python3 - payload <<'PY' | seed delta_operations "$n"
+import sys
+data = open(sys.argv[1], "rb").read()
+unit = 1 if len(data) < 256 else 2 if len(data) < 65536 else 4
+end = int.from_bytes(data[len(data) - 3 * unit:len(data) - 2 * unit], "little")
+sys.stdout.buffer.write(data[end:len(data) - 3 * unit])
+PY
+  done
+  n=$((n + 1))
+done
+seed delta_index 0 <"$(ls repo/delta-indexes/*/*)"
+# The length of the old file, the old file, and steps of a patch.
+python3 - <<'PY' | seed delta_patch 0
+import struct, sys
+steps = struct.pack("<QQQ", 5, 3, 1 << 63 | 4) + bytes(5) + b"new" + struct.pack("<QQQ", 4, 0, 0) + b"\1\2\3\4"
+sys.stdout.buffer.write(b"\x0c" + b"the old file" + steps)
+PY

@@ -41,6 +41,8 @@ struct Global {
 enum Verb {
     /// Manage the deployments of a machine
     Admin(Box<verbs::admin::Args>),
+    /// Make, show and apply bundles: one file that is a whole update
+    Bundle(verbs::bundle::Args),
     /// Print files of a commit, one after another
     Cat(verbs::cat::Args),
     /// Write the tree of a commit out to a directory
@@ -93,6 +95,8 @@ enum Verb {
     Show(verbs::show::Args),
     /// Sign a commit, or verify its signatures
     Sign(verbs::sign::Args),
+    /// Make, show and apply deltas: what turns one commit into another
+    StaticDelta(verbs::static_delta::Args),
     /// Write and show the list of refs that clients fetch
     Summary(verbs::summary::Args),
     #[command(external_subcommand)]
@@ -172,6 +176,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
     };
     match verb {
         Verb::Admin(args) => verbs::admin::run(*args, &session),
+        Verb::Bundle(args) => verbs::bundle::run(args, &session),
         Verb::Cat(args) => session.wait(verbs::cat::run(args, &session)),
         Verb::Checkout(args) => session.wait(verbs::checkout::run(*args, &session)),
         Verb::Checksum(args) => verbs::checksum::run(&args),
@@ -198,6 +203,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Serve(args) => session.wait(verbs::serve::run(args, &session)),
         Verb::Show(args) => session.wait(verbs::show::run(args, &session)),
         Verb::Sign(args) => session.wait(verbs::sign::run(args, &session)),
+        Verb::StaticDelta(args) => verbs::static_delta::run(args, &session),
         Verb::Summary(args) => session.wait(verbs::summary::run(args, &session)),
         Verb::Other(args) => verbs::extension::run(&args, &session, &usage::verbs(&App::command())),
     }

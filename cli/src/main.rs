@@ -2,7 +2,7 @@
 
 mod app;
 mod dates;
-mod deltas;
+mod delta_budget;
 mod editor;
 mod failure;
 mod file_text;

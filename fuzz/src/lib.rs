@@ -4,6 +4,7 @@
 //! back the same. `fuzz_targets/` makes a binary of each: with `cargo fuzz` a fuzzer, else a
 //! program that replays the files it is given. `tests/replay.rs` replays the corpus.
 
+mod deltas;
 mod formats;
 mod input;
 mod model;
@@ -16,6 +17,10 @@ use std::sync::OnceLock;
 
 use tokio::runtime::Runtime;
 
+pub use deltas::{
+    fuzz_delta_index, fuzz_delta_operations, fuzz_delta_part, fuzz_delta_patch,
+    fuzz_delta_superblock,
+};
 pub use formats::{
     fuzz_commit, fuzz_detached, fuzz_dirmeta, fuzz_dirtree, fuzz_file_header, fuzz_filez,
     fuzz_gvariant, fuzz_sizes, fuzz_summary, fuzz_tombstone,
@@ -33,10 +38,15 @@ pub type Target = fn(&[u8]);
 pub const WHOLE_TARGETS: [(&str, Target); 2] = [("model", fuzz_model), ("remote", fuzz_remote)];
 
 /// The targets that look at one format, by the name of their binary and of their directory in the corpus.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 22] = [
     ("checksum", fuzz_checksum),
     ("commit", fuzz_commit),
     ("config", fuzz_config),
+    ("delta_index", fuzz_delta_index),
+    ("delta_operations", fuzz_delta_operations),
+    ("delta_part", fuzz_delta_part),
+    ("delta_patch", fuzz_delta_patch),
+    ("delta_superblock", fuzz_delta_superblock),
     ("detached", fuzz_detached),
     ("dirmeta", fuzz_dirmeta),
     ("dirtree", fuzz_dirtree),

@@ -1,16 +1,21 @@
 //! `fsck`: checks a repository.
 
+use std::ffi::OsStr;
 use std::io::Write;
 
 use treeferry_core::format::{CollectionId, ObjectType};
 use treeferry_core::ops::fsck::{
     Finding, FsckBindings, FsckExtent, FsckOptions, FsckRepair, FsckReport, FsckTombstones,
-    Problem, Unbound, fsck,
+    Problem, Unbound, fsck, repair_from,
 };
+use treeferry_core::ops::pull::PullSource;
+use treeferry_core::ops::replicate::ReplicateOptions;
+use treeferry_core::repo::RemoteConfig;
 use treeferry_core::store::RefName;
 
 use crate::failure::{Failure, Result};
-use crate::session::{Name, Session};
+use crate::place::{Opened, open_origin};
+use crate::session::{Name, Session, configs};
 use crate::{output, progress, words};
 
 #[derive(Debug, clap::Args)]
@@ -27,6 +32,12 @@ pub(crate) struct Args {
     /// Delete damaged objects, so that a pull brings them again
     #[arg(long)]
     delete: bool,
+    /// Fetch what is damaged or missing, and nothing else, from a remote, and check again
+    #[arg(long, conflicts_with = "delete")]
+    repair: bool,
+    /// From which remote, or address; can be repeated (default: all remotes of the repository)
+    #[arg(long, value_name = "REMOTE", requires = "repair")]
+    remote: Vec<String>,
     /// Check that each ref is one that its commit says it is for
     #[arg(long)]
     verify_bindings: bool,
@@ -36,7 +47,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let repo = session.open().await?;
+    let opened = session.open_place().await?;
+    let repo = opened.repo.clone();
     let mut options = FsckOptions::default();
     // Deleting goes on after each object that it deletes.
     if args.all || args.delete {
@@ -61,7 +73,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     quiet.quiet |= args.quiet;
     let (reporter, drawing) = progress::draw(&quiet);
     options.progress = reporter;
-    let report = fsck(&repo, &options).await;
+    let report = match args.repair {
+        false => fsck(&repo, &options).await.map_err(Failure::from),
+        true => repair(&args, &opened, &options, session).await,
+    };
     drawing.clear();
     let report = report?;
     if !args.quiet {
@@ -81,6 +96,43 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Fetches what is damaged or missing, and returns what is wrong then.
+async fn repair(
+    args: &Args,
+    opened: &Opened,
+    options: &FsckOptions,
+    session: &Session,
+) -> Result<FsckReport> {
+    let mut names = args.remote.clone();
+    if names.is_empty() {
+        for config in configs(opened).await? {
+            names.extend(RemoteConfig::list(&config).iter().map(ToString::to_string));
+        }
+    }
+    if names.is_empty() {
+        let message = "--repair: the repository has no remotes; --remote=ADDRESS names a place";
+        return Err(Failure::new(message));
+    }
+    let mut sources = Vec::new();
+    for name in &names {
+        // Objects are named by their hash: who serves them need not be trusted.
+        let (origin, _) = open_origin(session, OsStr::new(name)).await?;
+        sources.push(PullSource::from(origin).objects);
+    }
+    let moving = ReplicateOptions::default();
+    let report = repair_from(&opened.repo, &sources, options, &moving).await?;
+    for finding in &report.before.findings {
+        eprintln!("{finding}");
+    }
+    for commit in &report.repaired {
+        output::line(format!("Repaired commit: {commit}"))?;
+    }
+    let fetched = &report.fetched;
+    let objects = fetched.metadata_fetched + fetched.content_fetched;
+    output::line(format!("{objects} objects fetched"))?;
+    Ok(report.after)
 }
 
 /// Where a check stopped: what is wrong with refs is found before commits are read, and so on.

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod admin;
+pub(crate) mod bundle;
 pub(crate) mod cat;
 pub(crate) mod checkout;
 pub(crate) mod checksum;
@@ -22,6 +23,7 @@ pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod pull;
+mod pull_deltas;
 mod pull_from;
 pub(crate) mod pull_local;
 mod pull_text;
@@ -34,6 +36,7 @@ pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod sign;
 pub(crate) mod size_text;
+pub(crate) mod static_delta;
 pub(crate) mod summary;
 pub(crate) mod summary_text;
 pub(crate) mod version;

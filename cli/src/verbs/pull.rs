@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use treeferry_core::format::{Branch, Refspec};
 use treeferry_core::ops::pull::{
-    AgeCheck, Bindings, KeepSummary, Naming, PullOptions, PullRef, PullReport, pull,
+    AgeCheck, Bindings, DeltaUse, KeepSummary, Naming, PullOptions, PullRef, PullReport, pull,
 };
 use treeferry_core::ops::replicate::{Depth, FilePolicy, ReplicateOptions, Scope};
 use treeferry_core::repo::{RemoteConfig, Repo};
@@ -14,13 +14,14 @@ use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::Durability;
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
+use super::pull_deltas;
 use super::pull_from;
 use super::pull_text::totals;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::is_address;
 use crate::session::{Name, Session, open_fs, remote_config, resolve};
-use crate::{dates, output, progress, source, trust};
+use crate::{dates, delta_budget, output, progress, source, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -167,6 +168,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let content_url = remote.content_url.as_deref().filter(|_| args.url.is_none());
     let source = source::open(url, content_url, &http).await?;
 
+    options.delta_budget = delta_budget::to_apply(&opened);
+    if args.dry_run && args.common.require_static_deltas {
+        return pull_deltas::dry_run(&repo, &source, &options).await;
+    }
     if args.dry_run {
         return pull_from::dry_run(&args, &repo, &source, options).await;
     }
@@ -183,7 +188,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if session.quiet {
         return Ok(());
     }
-    output::line(totals(&report.replicated, started.elapsed(), session.name))?;
+    output::line(totals(&report, started.elapsed(), session.name))?;
     print_refs(session, &report)
 }
 
@@ -331,12 +336,17 @@ impl Common {
 
     /// Returns the options of the library that these are.
     pub(super) fn pull_options(&self) -> Result<PullOptions> {
-        if self.require_static_deltas {
-            let message = "Static deltas required, but this version cannot use them";
-            return Err(Failure::new(message));
-        }
         let mut options = PullOptions::default();
         options.verify = self.trust()?;
+        options.deltas = match (self.require_static_deltas, self.disable_static_deltas) {
+            (true, true) => {
+                let message = "--require-static-deltas contradicts --disable-static-deltas";
+                return Err(Failure::new(message));
+            }
+            (true, false) => DeltaUse::Required,
+            (false, true) => DeltaUse::Never,
+            (false, false) => DeltaUse::WhenSmaller,
+        };
         if self.disable_verify_bindings {
             options.bindings = Bindings::Ignore;
         }

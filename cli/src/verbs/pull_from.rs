@@ -2,23 +2,25 @@
 
 use std::ffi::OsStr;
 
-use treeferry_core::ops::pull::{PullRef, PullSource, plan_pull, pull};
+use treeferry_core::ops::pull::{DeltaUse, PullRef, PullSource, plan_pull, pull};
 use treeferry_core::ops::replicate::SizeEffort;
 use treeferry_core::repo::Repo;
 
 use super::copy_text;
 use super::pull::{Args, print_refs, pull_ref};
+use super::pull_deltas;
 use super::pull_local::own_refs;
 use super::pull_text::totals;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::{Origin, open_origin};
 use crate::session::Session;
-use crate::{output, progress};
+use crate::{delta_budget, output, progress};
 
 /// Pulls from `address`. Refs keep their names.
 pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result<()> {
-    let repo = session.open().await?;
+    let opened = session.open_place().await?;
+    let repo = opened.repo.clone();
     let (origin, verify) = open_origin(session, OsStr::new(address)).await?;
     let mut options = args.library_options(&repo).await?;
     options.verify = verify.and(options.verify);
@@ -29,6 +31,10 @@ pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result
         )));
     }
     let source = PullSource::from(origin);
+    options.delta_budget = delta_budget::to_apply(&opened);
+    if args.dry_run && options.deltas == DeltaUse::Required {
+        return pull_deltas::dry_run(&repo, &source, &options).await;
+    }
     if args.dry_run {
         return dry_run(args, &repo, &source, options).await;
     }
@@ -42,7 +48,7 @@ pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result
     if session.quiet {
         return Ok(());
     }
-    output::line(totals(&report.replicated, started.elapsed(), session.name))?;
+    output::line(totals(&report, started.elapsed(), session.name))?;
     print_refs(session, &report)
 }
 

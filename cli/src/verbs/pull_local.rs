@@ -12,7 +12,7 @@ use super::size_text::size_text;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::session::{Session, open_fs, repo_of};
-use crate::{output, progress};
+use crate::{delta_budget, output, progress};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,7 +36,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let repo = session.open().await?;
+    let opened = session.open_place().await?;
+    let repo = opened.repo.clone();
     let Some(path) = &args.source else {
         return Err(Failure::usage("DESTINATION must be specified"));
     };
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         .map_err(|e| e.context("opening repo"))?;
     let source = repo_of(source);
     let mut options = args.common.pull_options()?;
+    options.delta_budget = delta_budget::to_apply(&opened);
     options.refs = match args.refs.is_empty() {
         true => own_refs(&source).await?,
         false => args

@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
-use treeferry_core::ops::replicate::ReplicateReport;
+use treeferry_core::ops::pull::PullReport;
 
 use super::size_text::size_text;
 use crate::session::Name;
 
 /// Returns what was fetched from where, in one line.
-pub(crate) fn totals(report: &ReplicateReport, elapsed: Duration, name: Name) -> String {
+pub(crate) fn totals(pulled: &PullReport, elapsed: Duration, name: Name) -> String {
+    let report = &pulled.replicated;
     let mut metadata = report.metadata_fetched - report.metadata_local;
     if name == Name::Ostree {
         // OSTree counts the detached metadata that it asks for with each commit, there or not.
         metadata += report.commits_transferred;
     }
     let content = report.content_fetched - report.content_local;
-    let mut line = format!("{metadata} metadata, {content} content objects fetched");
+    let mut line = match pulled.deltas.parts {
+        0 => format!("{metadata} metadata, {content} content objects fetched"),
+        parts => format!("{parts} delta parts, {} loose fetched", metadata + content),
+    };
     let (metadata, content) = (report.metadata_local, report.content_local);
     let any_local = metadata + content > 0;
     if any_local {
@@ -45,19 +49,24 @@ mod tests {
 
     #[test]
     fn what_was_at_hand_is_told_apart_from_what_was_transferred() {
-        let mut report = ReplicateReport::default();
+        let mut pulled = PullReport::default();
+        let report = &mut pulled.replicated;
         (report.metadata_fetched, report.metadata_local) = (6, 4);
         (report.content_fetched, report.content_local) = (6, 5);
         (report.commits_transferred, report.transferred_bytes) = (1, 354);
-        let text = |report: &ReplicateReport, name| totals(report, Duration::ZERO, name);
-        assert!(text(&report, Name::Treeferry).starts_with(
+        let text = |pulled: &PullReport, name| totals(pulled, Duration::ZERO, name);
+        assert!(text(&pulled, Name::Treeferry).starts_with(
             "2 metadata, 1 content objects fetched (4 meta, 5 content local); 354 B transferred"
         ));
-        assert!(text(&report, Name::Ostree).starts_with("3 metadata, 1 content"));
+        assert!(text(&pulled, Name::Ostree).starts_with("3 metadata, 1 content"));
+        let report = &mut pulled.replicated;
         (report.metadata_local, report.content_local) = (6, 6);
         (report.commits_transferred, report.transferred_bytes) = (0, 0);
-        assert!(!text(&report, Name::Ostree).contains("transferred"));
+        assert!(!text(&pulled, Name::Ostree).contains("transferred"));
+        let report = &mut pulled.replicated;
         (report.metadata_local, report.content_local) = (0, 0);
-        assert!(!text(&report, Name::Ostree).contains("local"));
+        assert!(!text(&pulled, Name::Ostree).contains("local"));
+        pulled.deltas.parts = 2;
+        assert!(text(&pulled, Name::Ostree).starts_with("2 delta parts, 7 loose fetched"));
     }
 }

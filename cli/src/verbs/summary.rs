@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use treeferry_core::format::gvariant::{Dict, Value};
+use treeferry_core::ops::delta::{reindex, superblock_checksums};
 use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata, update_summary};
 use treeferry_core::repo::Repo;
 use treeferry_core::sign::Signer;
 
 use super::commit::split_pair;
 use super::summary_text::{self, Question};
+use crate::dates;
 use crate::failure::{Failure, Result};
 use crate::keys::SignOptions;
 use crate::session::Session;
-use crate::{dates, deltas};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -88,11 +89,11 @@ async fn make(repo: &Repo, metadata: Dict, signers: Vec<Arc<dyn Signer>>) -> Res
     options.now_secs = dates::now();
     options.metadata = metadata;
     options.signers = signers;
-    if let Some(local) = repo.objects().local() {
-        let directory = local.directory().to_owned();
-        let listed = repo.pool().run(move || Ok(deltas::list(&directory)));
-        options.deltas = listed.await??;
-    }
+    reindex(repo, None).await?;
+    let deltas = superblock_checksums(repo).await?.into_iter();
+    options.deltas = deltas
+        .map(|(name, checksum)| (name.to_string(), checksum))
+        .collect();
     commit_repo_metadata(repo, &options).await?;
     update_summary(repo, &options).await?;
     Ok(())

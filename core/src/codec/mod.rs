@@ -1,10 +1,12 @@
 //! Compression, behind a trait: pure Rust here, a faster C one may be injected by who links it.
 
 mod flate;
+mod xz;
 
 use std::fmt::Debug;
 
 pub use flate::FlateCodec;
+pub use xz::{RustXz, XzBranches, XzCodec, XzDecoding, XzOptions};
 
 use crate::error::Result;
 

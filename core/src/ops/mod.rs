@@ -3,6 +3,7 @@
 pub mod checkout;
 pub mod commit;
 pub mod copy;
+pub mod delta;
 pub mod diff;
 pub mod export;
 pub mod fsck;

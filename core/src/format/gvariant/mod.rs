@@ -22,6 +22,7 @@ mod write;
 pub use dict::Dict;
 pub use dict_order::VariantDict;
 pub use read::{ArrayReader, TupleReader, read_str, read_u32, read_u64, read_variant};
+pub(crate) use read::{needed_offset_size, offset_size};
 pub use ty::{Layout, Members, Type};
 pub use value::Value;
 pub use write::{Frame, Writer};

@@ -12,7 +12,7 @@ pub(super) fn abnormal(problem: &'static str) -> FormatError {
 }
 
 /// Returns how many bytes each framing offset of a container of `len` bytes takes.
-fn offset_size(len: usize) -> usize {
+pub(crate) fn offset_size(len: usize) -> usize {
     match len as u64 {
         0..=0xff => 1,
         0x100..=0xffff => 2,
@@ -22,7 +22,7 @@ fn offset_size(len: usize) -> usize {
 }
 
 /// Returns how many bytes each of `count` framing offsets after `body` bytes needs.
-pub(super) fn needed_offset_size(body: usize, count: usize) -> usize {
+pub(crate) fn needed_offset_size(body: usize, count: usize) -> usize {
     let fits =
         |size: &usize| offset_size(body.saturating_add(count.saturating_mul(*size))) <= *size;
     [1, 2, 4].into_iter().find(fits).unwrap_or(8)

@@ -8,6 +8,7 @@
 mod bindings;
 mod content;
 mod locate;
+mod refetch;
 mod repair;
 mod report;
 
@@ -23,6 +24,7 @@ use crate::repo::{
 use crate::store::{LockKind, Partial, RefSpace};
 
 pub use bindings::Unbound;
+pub use refetch::{RepairReport, repair_from};
 pub use report::{Finding, FsckReport, Problem};
 
 /// Dirmetas that are read in one step.

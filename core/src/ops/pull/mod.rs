@@ -4,22 +4,30 @@
 //! fetched, then the objects come, and last the refs move, by compare-and-swap, over durable
 //! objects only.
 
+mod delta_parts;
+mod deltas;
 mod gate;
 mod refs;
 mod summary;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use self::deltas::DeltaPlan;
+
+use self::deltas::DeltaPull;
 use crate::archive::ArchiveRemote;
 use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::format::delta::DeltaName;
 use crate::format::keyfile::KeyFile;
 use crate::format::{Branch, Checksum, CollectionId, ObjectType, RemoteName};
+use crate::ops::delta::{ApplyBudget, DeltaReport};
 use crate::ops::replicate::{
-    ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
+    Prefill, ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
 };
 use crate::repo::{Phase, RemoteRepo, Repo};
 use crate::sign::VerifyPolicy;
-use crate::store::{LockKind, ObjectSource, RefName, SignedSummary};
+use crate::store::{LockKind, ObjectSource, RefName, RefValue, SignedSummary};
 
 /// Where to pull from: what it holds, and its objects.
 #[derive(Debug, Clone)]
@@ -70,8 +78,24 @@ pub struct PullOptions {
     pub summary: KeepSummary,
     /// Places on this machine to look in first.
     pub local_caches: Vec<Arc<dyn ObjectSource>>,
+    /// Whether static deltas are used.
+    pub deltas: DeltaUse,
+    /// What applying them may use.
+    pub delta_budget: ApplyBudget,
     /// How objects are moved.
     pub replicate: ReplicateOptions,
+}
+
+/// Whether static deltas are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeltaUse {
+    /// Where they are less to transfer than objects: not from this machine, nor for subpaths.
+    #[default]
+    WhenSmaller,
+    /// They are not.
+    Never,
+    /// A commit that is not here comes by a delta or not at all.
+    Required,
 }
 
 /// One ref to pull.
@@ -145,6 +169,8 @@ pub struct PullReport {
     pub refs: Vec<PulledRef>,
     /// What was moved.
     pub replicated: ReplicateReport,
+    /// What deltas brought of it. Their bytes are in [`ReplicateReport::transferred_bytes`] as well.
+    pub deltas: DeltaReport,
 }
 
 /// A ref that was pulled.
@@ -181,16 +207,54 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let mut sources = options.local_caches.clone();
     sources.push(source.objects.clone());
     let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
-    let replicated = match replicate(&sources, repo, &commits, &moving).await {
+    let deltas = DeltaPull::new(source, options, before_of(&planned), summary.as_ref())?;
+    moving.prefill = deltas.clone().map(|deltas| deltas as Arc<dyn Prefill>);
+    let mut replicated = match replicate(&sources, repo, &commits, &moving).await {
         Err(error) => return Err(explain_missing_file(source, error).await),
         Ok(replicated) => replicated,
     };
+    let deltas = deltas.map(|deltas| deltas.report()).unwrap_or_default();
+    replicated.transferred_bytes += deltas.part_bytes;
     gate.keep_detached().await?;
     let refs = refs::move_refs(repo, planned).await?;
     if let (KeepSummary::Yes, Some(summary)) = (options.summary, summary) {
         keep_summary(repo, summary).await?;
     }
-    Ok(PullReport { refs, replicated })
+    Ok(PullReport {
+        refs,
+        replicated,
+        deltas,
+    })
+}
+
+/// Finds out which deltas [`pull`] would use, and what they would move.
+///
+/// # Errors
+///
+/// [`Missing`](crate::ErrorKind::Missing) when there is none where one is required.
+pub async fn plan_deltas(
+    repo: &Repo,
+    source: &PullSource,
+    options: &PullOptions,
+) -> Result<Vec<(DeltaName, DeltaPlan)>> {
+    let summary = summary::needed(repo, source, options).await?;
+    let planned = refs::planned(repo, source, options, summary.as_ref()).await?;
+    match DeltaPull::new(source, options, before_of(&planned), summary.as_ref())? {
+        Some(deltas) => deltas.plan(repo).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Returns what each commit is to take the place of.
+fn before_of(planned: &[refs::Planned]) -> HashMap<Checksum, Option<Checksum>> {
+    let before = planned.iter().map(|planned| {
+        let before = match &planned.before {
+            Some(RefValue::Commit(commit)) => Some(*commit),
+            _ => None,
+        };
+        (planned.commit, before)
+    });
+    before.collect()
 }
 
 /// Says why a remote has none of the files of a commit, where its mode is the reason: over a transport

@@ -7,6 +7,8 @@ use bytes::Bytes;
 
 use crate::error::Result;
 use crate::format::{Checksum, Commit};
+use crate::repo::Repo;
+use crate::store::Batch;
 
 /// Admits commits: checks signatures, bindings, age.
 #[async_trait]
@@ -20,4 +22,11 @@ pub trait CommitGate: Debug + Send + Sync {
 pub trait BeforeCommit: Debug + Send + Sync {
     /// Does it; an error keeps them invisible.
     async fn before_commit(&self) -> Result<()>;
+}
+
+/// Brings objects of a commit by another way, such as a delta, before they are looked up.
+#[async_trait]
+pub trait Prefill: Debug + Send + Sync {
+    /// Puts objects of a commit, which was admitted, into `batch`. What is not brought is fetched.
+    async fn fill(&self, commit: &Checksum, destination: &Repo, batch: &dyn Batch) -> Result<()>;
 }

@@ -56,6 +56,7 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
         if Planner::is_commit(&want) && is_whole(engine, &want).await? {
             found.whole_commits.push((want, bytes));
         } else {
+            engine.prefill(&want).await?;
             found.present.push((want, bytes));
         }
     }
@@ -86,6 +87,7 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
         let (read, rest, later) = engine.destination.pool().run(read).await?;
         for (want, bytes, file) in read {
             engine.admit(&want, &bytes).await?;
+            engine.prefill(&want).await?;
             found.from_local.push((want, bytes, file));
         }
         found.later.extend(later);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::gate::{BeforeCommit, CommitGate};
+use super::gate::{BeforeCommit, CommitGate, Prefill};
 
 use crate::format::{METADATA_BYTES_MAX, TREE_DEPTH_MAX};
 use crate::repo::{Depth, Progress};
@@ -31,6 +31,8 @@ pub struct ReplicateOptions {
     pub gate: Option<Arc<dyn CommitGate>>,
     /// What has to happen when all is stored, and nothing is visible yet.
     pub before_commit: Option<Arc<dyn BeforeCommit>>,
+    /// Who brings objects by another way first.
+    pub prefill: Option<Arc<dyn Prefill>>,
     /// Who listens.
     pub progress: Progress,
 }
@@ -47,6 +49,7 @@ impl Default for ReplicateOptions {
             durability: Durability::Configured,
             gate: None,
             before_commit: None,
+            prefill: None,
             progress: Progress::default(),
         }
     }

@@ -62,6 +62,7 @@ impl Engine<'_> {
             match lookup::verify(self.destination.pool(), want.name, bytes).await {
                 Ok(bytes) => {
                     self.admit(&want, &bytes).await?;
+                    self.prefill(&want).await?;
                     let arrived = ArrivedMetadata { bytes, share };
                     return Ok(Step::FetchedMetadata(want, Some(arrived)));
                 }
@@ -85,6 +86,15 @@ impl Engine<'_> {
         gate.admit(&want.name.checksum, &commit, bytes)
             .await
             .map_err(|e| e.about(want.name))
+    }
+
+    /// Lets objects of a commit that was admitted come by another way.
+    pub(super) async fn prefill(&self, want: &Want) -> Result<()> {
+        let (Some(prefill), true) = (&self.options.prefill, Planner::is_commit(want)) else {
+            return Ok(());
+        };
+        let commit = &want.name.checksum;
+        prefill.fill(commit, self.destination, self.batch).await
     }
 
     /// Fetches a file; one that came damaged is asked of the next source that has it.

@@ -1,0 +1,127 @@
+//! Where bytes wait that need not fit in memory: a file without a name.
+
+use std::fmt::{self, Debug};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+use crate::error::{Error, Result};
+use crate::format::delta::ReadAt;
+
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// Where bytes wait.
+#[derive(Debug, Clone, Default)]
+pub enum SpillPlace {
+    /// In memory.
+    #[default]
+    Memory,
+    /// In files of this directory, which have no names: they are gone when they are closed.
+    Directory(PathBuf),
+}
+
+/// Bytes that are being gathered, up to a limit. **Blocking.**
+pub struct Spill {
+    to: Target,
+    written_bytes: u64,
+    bytes_max: u64,
+}
+
+enum Target {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+impl SpillPlace {
+    /// Begins to gather at most `bytes_max` bytes. **Blocking.**
+    pub fn create(&self, bytes_max: u64) -> Result<Spill> {
+        let to = match self {
+            Self::Memory => Target::Memory(Vec::new()),
+            Self::Directory(path) => Target::File(nameless(path)?),
+        };
+        Ok(Spill {
+            to,
+            written_bytes: 0,
+            bytes_max,
+        })
+    }
+}
+
+/// Creates a file in `directory` that has no name.
+fn nameless(directory: &Path) -> Result<File> {
+    let failed = |e| Error::io("no temporary file can be made there", e).about(directory);
+    let mode = Mode::from_raw_mode(0o600);
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(fd) = rustix::fs::openat(CWD, directory, flags | OFlags::TMPFILE, mode) {
+        return Ok(File::from(fd));
+    }
+    // Not every filesystem can do that: one that is named for a moment is as good.
+    loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".treeferry-spill-{}-{number}", std::process::id());
+        let path = directory.join(name);
+        let create = flags | OFlags::CREATE | OFlags::EXCL;
+        match rustix::fs::openat(CWD, &path, create, mode) {
+            Ok(fd) => {
+                rustix::fs::unlinkat(CWD, &path, AtFlags::empty()).map_err(failed)?;
+                return Ok(File::from(fd));
+            }
+            Err(rustix::io::Errno::EXIST) => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
+}
+
+impl Spill {
+    /// Returns what was gathered, to be read from any byte. **Blocking.**
+    pub fn finish(self) -> Result<Arc<dyn ReadAt>> {
+        Ok(match self.to {
+            Target::Memory(bytes) => Arc::new(Bytes::from(bytes)),
+            Target::File(mut file) => {
+                let rewound = file.seek(SeekFrom::Start(0));
+                rewound.map_err(|e| Error::io("a temporary file cannot be read", e))?;
+                Arc::new((file, self.written_bytes))
+            }
+        })
+    }
+
+    /// Returns how many bytes were gathered.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+}
+
+impl Write for Spill {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let total = self.written_bytes + bytes.len() as u64;
+        if total > self.bytes_max {
+            let limit = self.bytes_max;
+            let problem = format!("unpacks to more than the {limit} bytes that are allowed");
+            return Err(Error::corrupt(problem).into());
+        }
+        match &mut self.to {
+            Target::Memory(to) => to.extend_from_slice(bytes),
+            Target::File(file) => file.write_all(bytes)?,
+        }
+        self.written_bytes = total;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Debug for Spill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spill")
+            .field("written_bytes", &self.written_bytes)
+            .field("bytes_max", &self.bytes_max)
+            .finish_non_exhaustive()
+    }
+}
