@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
@@ -51,6 +51,8 @@ enum Verb {
     Checksum(verbs::checksum::Args),
     /// Record a directory as a new commit
     Commit(Box<verbs::commit::Args>),
+    /// Print what a shell completes
+    Completions(verbs::completions::CompletionsArgs),
     /// Read and set keys of the repository's configuration
     Config(verbs::config::Args),
     /// Bring refs from any place to any other
@@ -61,6 +63,8 @@ enum Verb {
     Demo(verbs::demo::Args),
     /// Show which paths differ between two trees
     Diff(verbs::diff::Args),
+    /// Show what each ref costs, and what a prune would free
+    Du(verbs::du::Args),
     /// Write the tree of a commit as a tar archive
     Export(verbs::export::Args),
     /// Find remotes and sticks that have refs of a collection
@@ -73,6 +77,8 @@ enum Verb {
     Log(verbs::log::Args),
     /// Show the files of a commit with mode, owner and size
     Ls(verbs::ls::Args),
+    /// Write the manual pages
+    Man(verbs::completions::ManArgs),
     /// Delete objects that no ref needs
     Prune(verbs::prune::Args),
     /// Bring commits from a remote
@@ -181,17 +187,20 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Checkout(args) => session.wait(verbs::checkout::run(*args, &session)),
         Verb::Checksum(args) => verbs::checksum::run(&args),
         Verb::Commit(args) => session.wait(verbs::commit::run(*args, &session)),
+        Verb::Completions(args) => verbs::completions::completions(&args, full_command()),
         Verb::Config(args) => session.wait(verbs::config::run(args, &session)),
         Verb::Copy(args) => session.wait(verbs::copy::run(args, &session)),
         Verb::CreateUsb(args) => session.wait(verbs::create_usb::run(args, &session)),
         Verb::Demo(args) => session.wait(verbs::demo::run(args, &session)),
         Verb::Diff(args) => session.wait(verbs::diff::run(args, &session)),
+        Verb::Du(args) => session.wait(verbs::du::run(args, &session)),
         Verb::Export(args) => session.wait(verbs::export::run(args, &session)),
         Verb::FindRemotes(args) => session.wait(verbs::find_remotes::run(args, &session)),
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
         Verb::Log(args) => session.wait(verbs::log::run(args, &session)),
         Verb::Ls(args) => session.wait(verbs::ls::run(args, &session)),
+        Verb::Man(args) => verbs::completions::man(&args, full_command()),
         Verb::Prune(args) => session.wait(verbs::prune::run(args, &session)),
         Verb::Pull(args) => session.wait(verbs::pull::run(*args, &session)),
         Verb::PullLocal(args) => session.wait(verbs::pull_local::run(args, &session)),
@@ -207,6 +216,11 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Summary(args) => session.wait(verbs::summary::run(args, &session)),
         Verb::Other(args) => verbs::extension::run(&args, &session, &usage::verbs(&App::command())),
     }
+}
+
+/// Returns the command by its own name, as its help shows it.
+fn full_command() -> Command {
+    usage::with_manners(App::command(), Name::Treeferry)
 }
 
 fn log_to_stderr() {

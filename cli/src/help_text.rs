@@ -3,7 +3,15 @@
 use clap::Command;
 
 /// Verbs that the C command does not have: by its name they work, but are not listed.
-pub(crate) const OURS: [&str; 4] = ["copy", "demo", "push", "serve"];
+pub(crate) const OURS: [&str; 7] = [
+    "completions",
+    "copy",
+    "demo",
+    "du",
+    "man",
+    "push",
+    "serve",
+];
 
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Start", &["demo", "init"]),
@@ -41,7 +49,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Run a machine", &["admin"]),
     (
         "Keep a repository in order",
-        &["fsck", "prune", "reset", "config"],
+        &["fsck", "du", "prune", "reset", "config"],
     ),
 ];
 

@@ -9,6 +9,7 @@ mod file_text;
 mod finders;
 mod help_text;
 mod keys;
+mod json;
 mod labels;
 mod mirrors;
 mod output;

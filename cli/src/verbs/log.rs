@@ -8,14 +8,17 @@ use treeferry_core::repo::load_metadata;
 
 use super::commit_text::{Form, commit_of, write_commit};
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::session::{Session, no_such_object, resolve};
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print commits as GVariant text
     #[arg(long)]
     raw: bool,
+    /// Print JSON, a commit a line
+    #[arg(long)]
+    json: bool,
     /// Where to start
     #[arg(value_name = "REV")]
     rev: Option<String>,
@@ -38,7 +41,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         let bytes = match load_metadata(&**repo.objects(), &name).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) if !first => {
-                writeln!(out, "<< History beyond this commit not fetched >>")?;
+                if !args.json {
+                    writeln!(out, "<< History beyond this commit not fetched >>")?;
+                }
                 break;
             }
             Ok(None) => return Err(no_such_object(&name)),
@@ -50,7 +55,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             Err(error) => return Err(error.into()),
         };
         let commit = commit_of(&name, &bytes)?;
-        write_commit(&mut out, &name, &commit, &bytes, form)?;
+        match args.json {
+            true => json::write(&mut out, &json::of_commit(&checksum, &commit))?,
+            false => write_commit(&mut out, &name, &commit, &bytes, form)?,
+        }
         next = commit.parent;
         first = false;
     }

@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use futures::TryStreamExt;
+use serde_json::{Value, json};
 use treeferry_core::ops::list::{ListDepth, ListDetails, ListEntry, ListNode, ListOptions, list};
 use treeferry_core::repo::{Repo, TreeEntry, TreeRoot};
 
 use super::xattr_text::xattr_text;
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::session::{Session, resolve};
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// Show paths alone, each ended by NUL
     #[arg(long)]
     nul_filenames_only: bool,
+    /// Print JSON, a path a line
+    #[arg(long)]
+    json: bool,
     /// The commit
     #[arg(value_name = "COMMIT")]
     commit: Option<String>,
@@ -83,6 +87,7 @@ async fn print(
     while let Some(entry) = entries.try_next().await? {
         match args.nul_filenames_only {
             true => write!(out, "{}\0", entry.path)?,
+            false if args.json => json::write(out, &Line::of(&entry)?.to_json(&entry.path))?,
             false => Line::of(&entry)?.write(out, &entry.path, args)?,
         }
     }
@@ -162,6 +167,24 @@ impl Line {
                 })
             }
         }
+    }
+
+    fn to_json(&self, path: &str) -> Value {
+        let kind = match self.kind {
+            'd' => "directory",
+            'l' => "symlink",
+            _ => "file",
+        };
+        json!({
+            "path": path,
+            "type": kind,
+            "mode": self.mode & 0o7777,
+            "uid": self.uid,
+            "gid": self.gid,
+            "bytes": self.bytes,
+            "checksums": self.checksums.split(' ').collect::<Vec<_>>(),
+            "target": self.target.strip_prefix(" -> "),
+        })
     }
 
     fn write(&self, out: &mut impl Write, path: &str, args: &Args) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `prune`: deletes what nothing needs any more.
 
+use serde_json::json;
 use treeferry_core::format::Refspec;
 use treeferry_core::ops::prune::{PruneAction, PruneOptions, PruneRoots, prune};
 use treeferry_core::repo::{Depth, ReachScope};
@@ -8,7 +9,7 @@ use treeferry_core::store::RefName;
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
 use crate::session::{Session, resolve};
-use crate::{dates, output};
+use crate::{dates, json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Delete commits alone, and leave their trees and files
     #[arg(long)]
     commit_only: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
@@ -77,6 +81,16 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         options.only.push(ref_name(branch)?);
     }
     let report = prune(&repo, &options).await?;
+    if args.json {
+        let commits = report.commits_pruned.iter().map(ToString::to_string);
+        return json::line(&json!({
+            "objects": report.objects_total,
+            "pruned": report.objects_pruned,
+            "freed_bytes": report.freed_bytes,
+            "commits_pruned": commits.collect::<Vec<_>>(),
+            "deleted": !args.no_prune,
+        }));
+    }
     let kind = if args.commit_only {
         " (commit only)"
     } else {

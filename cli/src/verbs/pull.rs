@@ -21,7 +21,7 @@ use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::is_address;
 use crate::session::{Name, Session, open_fs, remote_config, resolve};
-use crate::{dates, delta_budget, output, progress, source, trust};
+use crate::{dates, delta_budget, json, output, progress, source, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -45,6 +45,9 @@ pub(crate) struct Args {
     /// With --dry-run: read the header of each missing file, so that totals are exact
     #[arg(long, requires = "dry_run")]
     pub(super) exact: bool,
+    /// Print what came as JSON
+    #[arg(long)]
+    json: bool,
     /// Pull from here, and not from where the remote's configuration says
     #[arg(long, value_name = "URL")]
     url: Option<String>,
@@ -184,6 +187,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     // A mirror has the summary of what it mirrors.
     if options.summary == KeepSummary::No {
         after(Change::Ref, &repo).await?;
+    }
+    if args.json {
+        return json::line(&json::of_pull(&report));
     }
     if session.quiet {
         return Ok(());

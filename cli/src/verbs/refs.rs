@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 
+use serde_json::json;
 use treeferry_core::format::keyfile::KeyFile;
 use treeferry_core::format::{Branch, Checksum, CollectionId, Refspec, RemoteName};
 use treeferry_core::repo::{RemoteConfig, Repo};
@@ -10,8 +11,8 @@ use treeferry_core::store::{ExpectedRef, RefAnswer, RefName, RefSpace, RefUpdate
 
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result, io_failure};
-use crate::output;
 use crate::session::{Name, Session, resolve};
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// List refs with the collection that they belong to
     #[arg(short, long)]
     collections: bool,
+    /// Print JSON, a ref a line, with its commit
+    #[arg(long)]
+    json: bool,
     /// Let --create replace a ref that is there
     #[arg(long)]
     force: bool,
@@ -182,6 +186,19 @@ async fn list_prefix(
         match &value {
             RefValue::Alias(target) if args.alias => writeln!(out, "{} -> {target}", cut(&name))?,
             _ if args.alias => {}
+            value if args.json => {
+                let commit = repo.follow_ref(&name).await?;
+                let alias = match value {
+                    RefValue::Alias(target) => Some(target.to_string()),
+                    RefValue::Commit(_) => None,
+                };
+                let object = json!({
+                    "ref": name.to_string(),
+                    "commit": commit.map(|commit| commit.to_string()),
+                    "alias_of": alias,
+                });
+                json::write(out, &object)?;
+            }
             _ if args.revision => {
                 let commit = repo.follow_ref(&name).await?;
                 writeln!(out, "{}\t{}", cut(&name), Shown(commit))?;

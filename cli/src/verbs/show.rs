@@ -15,7 +15,7 @@ use super::commit_text::{Form, commit_of, swapped, variant_text, write_commit};
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
 use crate::session::{Session, no_such_object, resolve};
-use crate::{file_text, output};
+use crate::{file_text, json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Print numbers as they are stored, most significant byte first
     #[arg(short = 'B', long)]
     no_byteswap: bool,
+    /// Print JSON, of a commit
+    #[arg(long)]
+    json: bool,
     /// A ref, a checksum or its beginning; or a file, with --print-variant-type
     #[arg(value_name = "OBJECT")]
     object: Option<String>,
@@ -86,6 +89,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     }
     if args.print_sizes {
         return print_sizes(&repo, object).await;
+    }
+    if args.json {
+        let (checksum, commit) = load_commit(&repo, object).await?;
+        return json::line(&json::of_commit(&checksum, &commit));
     }
     let form = match (args.no_byteswap, args.raw) {
         (true, _) => Form::Stored,

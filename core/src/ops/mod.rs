@@ -5,6 +5,7 @@ pub mod commit;
 pub mod copy;
 pub mod delta;
 pub mod diff;
+pub mod du;
 pub mod export;
 pub mod fsck;
 pub mod labels;

@@ -5,6 +5,7 @@ mod options;
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde_json::json;
 use treeferry_core::ops::commit::{
     CommitOptions, CommitOutcome, CommitReport, Modifier, Parent, SourceUse, TreeInput, commit,
 };
@@ -13,7 +14,7 @@ use treeferry_core::repo::Repo;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::keys::SignOptions;
-use crate::output;
+use crate::{json, output};
 use crate::session::Session;
 
 pub(crate) use options::{durability, split_pair};
@@ -122,6 +123,9 @@ pub(crate) struct Args {
     /// Print counts of objects and bytes after the checksum
     #[arg(long)]
     table_output: bool,
+    /// Print JSON, with the same counts
+    #[arg(long)]
+    json: bool,
     /// Record in the commit how large its objects are
     #[arg(long)]
     generate_sizes: bool,
@@ -159,7 +163,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if report.outcome == CommitOutcome::Committed {
         after(Change::Commit, &repo).await?;
     }
-    print(&report, args.table_output)
+    match args.json {
+        true => print_json(&report),
+        false => print(&report, args.table_output),
+    }
 }
 
 /// Commits, and if the branch moves meanwhile, again on top of what it holds then.
@@ -187,6 +194,21 @@ async fn commit_with_patience(repo: &Repo, options: CommitOptions) -> Result<Com
     }
     report.stats = first.stats;
     Ok(report)
+}
+
+fn print_json(report: &CommitReport) -> Result<()> {
+    let stats = &report.stats;
+    json::line(&json!({
+        "commit": report.commit.to_string(),
+        "parent": report.parent.map(|parent| parent.to_string()),
+        "unchanged": report.outcome == CommitOutcome::Unchanged,
+        "metadata_total": stats.metadata_total,
+        "metadata_written": stats.metadata_written,
+        "content_total": stats.content_total,
+        "content_written": stats.content_written,
+        "content_cache_hits": stats.content_cache_hits,
+        "content_bytes_written": stats.content_bytes_written,
+    }))
 }
 
 fn print(report: &CommitReport, table: bool) -> Result<()> {

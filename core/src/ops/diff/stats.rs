@@ -18,16 +18,46 @@ pub struct DiffStats {
     pub common_objects: u64,
     /// How many bytes those take in the repository.
     pub common_stored_bytes: u64,
+    /// How many bytes those take that only the second has.
+    pub new_stored_bytes: u64,
 }
 
 /// Counts the objects of two commits, without their history.
 pub async fn diff_stats(repo: &Repo, from: &Checksum, to: &Checksum) -> Result<DiffStats> {
     let (from, to) = (objects_of(repo, from).await?, objects_of(repo, to).await?);
-    let (mut common_objects, mut common_stored_bytes) = (0, 0);
+    let (common_objects, common_stored_bytes) = add_up(repo, &from, &to, Shared::Yes).await?;
+    let (_, new_stored_bytes) = add_up(repo, &to, &from, Shared::No).await?;
+    let types = || ObjectType::ALL.into_iter();
+    Ok(DiffStats {
+        from_objects: types().map(|t| from.count(t)).sum(),
+        to_objects: types().map(|t| to.count(t)).sum(),
+        common_objects,
+        common_stored_bytes,
+        new_stored_bytes,
+    })
+}
+
+/// Which objects are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    /// Those that the other has too.
+    Yes,
+    /// Those that it does not have.
+    No,
+}
+
+/// Counts objects of `of` and the bytes that they take.
+async fn add_up(
+    repo: &Repo,
+    of: &Reachable,
+    other: &Reachable,
+    counted: Shared,
+) -> Result<(u64, u64)> {
+    let (mut objects, mut stored_bytes) = (0, 0);
     for object_type in ObjectType::ALL {
         let mut after = None;
         loop {
-            let page = from.checksums(object_type, after, NAMES_A_STEP).await?;
+            let page = of.checksums(object_type, after, NAMES_A_STEP).await?;
             after = page.last().copied();
             if page.is_empty() {
                 break;
@@ -36,23 +66,19 @@ pub async fn diff_stats(repo: &Repo, from: &Checksum, to: &Checksum) -> Result<D
                 .into_iter()
                 .map(|checksum| ObjectName::new(object_type, checksum))
                 .collect();
-            let shared = to.contains(&names).await?;
-            let shared = names.into_iter().zip(shared);
-            let shared: Vec<_> = shared.filter_map(|(name, is)| is.then_some(name)).collect();
-            common_objects += shared.len() as u64;
-            for (stat, name) in repo.objects().stat(&shared).await?.iter().zip(&shared) {
+            let shared = other.contains(&names).await?;
+            let found = names.into_iter().zip(shared);
+            let is_counted = |is_shared| is_shared == (counted == Shared::Yes);
+            let found = found.filter_map(|(name, is)| is_counted(is).then_some(name));
+            let found: Vec<_> = found.collect();
+            objects += found.len() as u64;
+            for (stat, name) in repo.objects().stat(&found).await?.iter().zip(&found) {
                 let missing = || Error::missing("is not in the repository").about(*name);
-                common_stored_bytes += stat.ok_or_else(missing)?.stored_bytes;
+                stored_bytes += stat.ok_or_else(missing)?.stored_bytes;
             }
         }
     }
-    let types = || ObjectType::ALL.into_iter();
-    Ok(DiffStats {
-        from_objects: types().map(|t| from.count(t)).sum(),
-        to_objects: types().map(|t| to.count(t)).sum(),
-        common_objects,
-        common_stored_bytes,
-    })
+    Ok((objects, stored_bytes))
 }
 
 async fn objects_of(repo: &Repo, commit: &Checksum) -> Result<Reachable> {
