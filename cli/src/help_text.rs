@@ -3,17 +3,9 @@
 use clap::Command;
 
 /// Verbs that the C command does not have: by its name they work, but are not listed.
-pub(crate) const OURS: [&str; 7] = [
-    "completions",
-    "copy",
-    "demo",
-    "du",
-    "man",
-    "push",
-    "serve",
-];
+pub(crate) const OURS: [&str; 7] = ["completions", "copy", "demo", "du", "man", "push", "serve"];
 
-const GROUPS: [(&str, &[&str]); 6] = [
+const GROUPS: [(&str, &[&str]); 7] = [
     ("Start", &["demo", "init"]),
     (
         "Record trees and write them out",
@@ -51,6 +43,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
         "Keep a repository in order",
         &["fsck", "du", "prune", "reset", "config"],
     ),
+    ("Set this command up", &["completions", "man"]),
 ];
 
 /// Returns the layout of the help of the command itself, with its verbs in groups.
@@ -121,6 +114,12 @@ pub(crate) fn examples(path: &str) -> Option<&'static str> {
             "  treeferry --repo=repo prune --refs-only --depth=1 --no-prune\n\
              \x20 treeferry --repo=repo prune --keep-younger-than='3 months ago'"
         }
+        "treeferry du" => "  treeferry --repo=repo du",
+        "treeferry completions" => {
+            "  treeferry completions bash > /etc/bash_completion.d/treeferry\n\
+             \x20 treeferry completions fish > ~/.config/fish/completions/treeferry.fish"
+        }
+        "treeferry man" => "  treeferry man /usr/local/share/man/man1",
         "treeferry refs" => {
             "  treeferry --repo=repo refs --create=os/testing os/stable\n\
              \x20 treeferry --repo=repo refs --delete os/testing"

@@ -34,11 +34,16 @@ fn write_table(out: &mut impl Write, found: &DiskUse) -> Result<()> {
         writeln!(out, "   its own        all  ref")?;
     }
     for cost in &found.refs {
-        writeln!(out, "{} {}  {}", column(cost.own), column(cost.all), cost.name)?;
+        writeln!(
+            out,
+            "{} {}  {}",
+            column(cost.own),
+            column(cost.all),
+            cost.name
+        )?;
     }
-    let line = |what: &str, stored: Stored| {
-        format!("{} {:>10}  {what}", column(stored), stored.objects)
-    };
+    let line =
+        |what: &str, stored: Stored| format!("{} {:>10}  {what}", column(stored), stored.objects);
     if !found.refs.is_empty() {
         writeln!(out)?;
     }

@@ -105,16 +105,18 @@ pub async fn disk_use(repo: &Repo) -> Result<DiskUse> {
         add_up(repo, object_type, &mut holders, &by_commits, &mut found).await?;
     }
     names.sort();
-    found.refs.extend(names.into_iter().filter_map(|(name, commit)| {
-        let holder = holders.get(&commit)?;
-        let (all, own) = (holder.all, holder.own);
-        Some(RefCost {
-            name,
-            commit,
-            all,
-            own,
-        })
-    }));
+    found
+        .refs
+        .extend(names.into_iter().filter_map(|(name, commit)| {
+            let holder = holders.get(&commit)?;
+            let (all, own) = (holder.all, holder.own);
+            Some(RefCost {
+                name,
+                commit,
+                all,
+                own,
+            })
+        }));
     Ok(found)
 }
 

@@ -14,8 +14,8 @@ use treeferry_core::repo::Repo;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::keys::SignOptions;
-use crate::{json, output};
 use crate::session::Session;
+use crate::{json, output};
 
 pub(crate) use options::{durability, split_pair};
 

@@ -1,0 +1,215 @@
+//! What the command reports by its own name: as JSON, in sums, to shells and in manual pages.
+
+#![allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::run::{Ran, treeferry};
+use support::{Place, commit, tree};
+
+/// Runs our command and reads what it printed, an object a line.
+#[track_caller]
+fn json(repo: &Path, line: &str) -> Vec<Value> {
+    let printed = treeferry(repo, line.split(' ')).success().out;
+    let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?}: {e}"));
+    printed.lines().map(parse).collect()
+}
+
+/// An archive with two commits on `main`, and one of other files on `other`.
+fn repo_of(place: &Place) -> std::path::PathBuf {
+    let repo = place.init_unsynced("repo", "archive");
+    let one = place.join("one");
+    tree::write(&one, "same", &[b's'; 4000]);
+    tree::write(&one, "changed", b"1");
+    tree::write(&one, "gone", b"g");
+    commit(&repo, "main", &one);
+    tree::write(&one, "changed", b"2");
+    tree::write(&one, "dir/new", b"n");
+    std::fs::remove_file(one.join("gone")).unwrap();
+    commit(&repo, "main", &one);
+    let two = place.join("two");
+    tree::write(&two, "same", &[b's'; 4000]);
+    tree::write(&two, "own", b"own");
+    commit(&repo, "other", &two);
+    repo
+}
+
+#[test]
+fn reports_are_told_as_json_an_object_a_line() {
+    let place = Place::new();
+    let repo = repo_of(&place);
+    let refs = json(&repo, "refs --json");
+    assert_eq!(refs.len(), 2);
+    assert_eq!(refs[0]["ref"], "main");
+    let log = json(&repo, "log --json main");
+    assert_eq!(log.len(), 2);
+    assert_eq!(log[0]["commit"], refs[0]["commit"]);
+    assert_eq!(log[0]["parent"], log[1]["commit"]);
+    assert_eq!(log[1]["parent"], Value::Null);
+    assert_eq!(json(&repo, "show --json main")[0], log[0]);
+    let listed = json(&repo, "ls -R --json main");
+    let paths: Vec<_> = listed
+        .iter()
+        .map(|entry| entry["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, ["/", "/changed", "/same", "/dir", "/dir/new"]);
+    assert_eq!(
+        (&listed[2]["bytes"], &listed[2]["type"]),
+        (&4000.into(), &"file".into())
+    );
+    let diff = json(&repo, "diff --json main");
+    let told: Vec<_> = diff
+        .iter()
+        .map(|d| (d["change"].clone(), d["path"].clone()))
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(c, p)| (c.as_str().unwrap(), p.as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("modified", "changed"),
+        ("removed", "gone"),
+        ("added", "dir"),
+        ("added", "dir/new"),
+    ];
+    assert_eq!(told, expected);
+    let pruned = json(&repo, "prune --no-prune --refs-only --depth=0 --json");
+    assert_eq!(
+        pruned[0]["commits_pruned"],
+        Value::from(vec![log[1]["commit"].clone()])
+    );
+    let one = place.join("one");
+    let again = format!("commit -b main --json {}", one.display());
+    let again = json(&repo, &again);
+    assert_eq!(
+        (&again[0]["content_written"], &again[0]["content_total"]),
+        (&0.into(), &3.into())
+    );
+    let client = place.init_unsynced("client", "bare-user");
+    let url = format!("file://{}", repo.display());
+    treeferry(
+        &client,
+        ["remote", "add", "--no-gpg-verify", "origin", &url],
+    )
+    .success();
+    let pulled = json(&client, "pull --json origin main");
+    assert_eq!(pulled[0]["refs"][0]["commit"], again[0]["commit"]);
+    assert_eq!(pulled[0]["content_fetched"], 3);
+}
+
+#[test]
+fn du_adds_up_to_what_a_prune_frees() {
+    let place = Place::new();
+    let repo = repo_of(&place);
+    let before = json(&repo, "du --json");
+    let [main, other, all] = &before[..] else {
+        panic!("{before:?}");
+    };
+    let sum = |keys: [&Value; 4]| {
+        keys.iter()
+            .map(|v| v["bytes"].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    let parts = [
+        &main["own"],
+        &other["own"],
+        &all["shared"],
+        &all["without_ref"],
+    ];
+    assert_eq!(sum(parts), all["all"]["bytes"].as_u64().unwrap());
+    assert!(main["all"]["bytes"].as_u64() > main["own"]["bytes"].as_u64());
+    assert_eq!(all["without_ref"]["objects"], 0);
+    let table = treeferry(&repo, ["du"]).success().out;
+    assert!(
+        table.contains("  main\n") && table.contains("  other\n"),
+        "{table}"
+    );
+
+    treeferry(&repo, ["refs", "--delete", "other"]).success();
+    let after = json(&repo, "du --json");
+    assert_eq!(after[1]["without_ref"], other["own"]);
+    assert_eq!(after[1]["without_commit"]["objects"], 0);
+    let freed = json(&repo, "prune --refs-only --json");
+    assert_eq!(freed[0]["freed_bytes"], other["own"]["bytes"]);
+    assert_eq!(json(&repo, "du --json")[1]["without_ref"]["objects"], 0);
+}
+
+#[test]
+fn diff_says_how_much_an_update_takes() {
+    let place = Place::new();
+    let repo = repo_of(&place);
+    let stat = json(&repo, "diff --stat --json main");
+    let counts = ["modified", "added", "removed"].map(|key| stat[0][key].as_u64().unwrap());
+    assert_eq!(counts, [1, 2, 1]);
+    let text = treeferry(&repo, ["diff", "--stat", "main"]).success().out;
+    assert!(
+        text.starts_with("1 modified, 2 added, 1 removed\n"),
+        "{text}"
+    );
+    // As many bytes as a mirror of the first commit fetches for the second.
+    let mirror = place.init_unsynced("mirror", "archive");
+    let source = repo.to_str().unwrap();
+    let first = json(&repo, "log --json main")[1]["commit"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    treeferry(&mirror, ["pull-local", source, &first]).success();
+    let had = json(&mirror, "du --json").pop().unwrap()["all"]["bytes"]
+        .as_u64()
+        .unwrap();
+    treeferry(&mirror, ["pull-local", source, "main"]).success();
+    let has = json(&mirror, "du --json").pop().unwrap()["all"]["bytes"]
+        .as_u64()
+        .unwrap();
+    assert_eq!(stat[0]["new_stored_bytes"].as_u64().unwrap(), has - had);
+    let dir = place.join("one").display().to_string();
+    let text = treeferry(&repo, ["diff", "--stat", "main", &dir])
+        .success()
+        .out;
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn completions_are_scripts_that_their_shell_takes() {
+    let place = Place::new();
+    let repo = place.path();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = treeferry(repo, ["completions", shell]).success().out;
+        for word in ["checkout", "union", "find-remotes"] {
+            assert!(script.contains(word), "{shell} does not complete {word}");
+        }
+        let path = place.join(shell);
+        std::fs::write(&path, script).unwrap();
+        if Command::new(shell)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .is_ok()
+        {
+            let mut check = Command::new(shell);
+            Ran::of(check.arg("-n").arg(&path)).success();
+        }
+    }
+    treeferry(repo, ["completions", "tcsh"]).failure_naming(&["tcsh", "bash"]);
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_verb() {
+    let place = Place::new();
+    let man = place.join("man1");
+    treeferry(place.path(), ["man", man.to_str().unwrap()]).success();
+    let help = treeferry(place.path(), ["--help"]).success().out;
+    for verb in ["commit", "pull", "export", "du"] {
+        assert!(help.contains(&format!("\n  {verb} ")), "{verb}: {help}");
+        let page = std::fs::read_to_string(man.join(format!("treeferry-{verb}.1"))).unwrap();
+        assert!(page.contains(".SH OPTIONS"), "{verb}");
+        assert!(page.contains("Examples:"), "{verb} has no examples");
+    }
+    assert!(man.join("treeferry-remote-add.1").exists());
+    let page = treeferry(place.path(), ["man"]).success().out;
+    assert!(page.contains(".TH") && page.contains("treeferry"), "{page}");
+}
