@@ -58,6 +58,15 @@ impl Debug for ClientIdentity {
     }
 }
 
+impl TlsOptions {
+    /// Returns the configuration of TLS. **Blocking**: may read the system's certificate bundle.
+    ///
+    /// For other clients of the same servers.
+    pub fn client_config(&self, versions: HttpVersions) -> Result<ClientConfig> {
+        configure(self, versions)
+    }
+}
+
 /// Returns the configuration of TLS. **Blocking**: may read the system's certificate bundle.
 pub(crate) fn configure(options: &TlsOptions, versions: HttpVersions) -> Result<ClientConfig> {
     // The provider is named here: a process-wide default is the application's to choose.

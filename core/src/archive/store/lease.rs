@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{ArchiveOptions, LeaseOptions, send};
 use crate::archive::layout::LEASES_PREFIX;
@@ -115,47 +115,22 @@ impl Leases {
 
     /// Returns a lease for writing: all writers of a handle share one.
     pub(super) async fn shared(&self) -> Result<Arc<Lease>> {
-        let acquired = async {
-            let mut shared = self.shared.lock().await;
-            if let Some(lease) = shared.upgrade() {
-                return Ok(lease);
-            }
-            let lease = Arc::new(self.wait_for(LockKind::Shared).await?);
-            *shared = Arc::downgrade(&lease);
-            Ok(lease)
-        };
-        self.in_time(LockKind::Shared, acquired).await
+        let mut shared = self.shared.lock().await;
+        if let Some(lease) = shared.upgrade() {
+            return Ok(lease);
+        }
+        let lease = Arc::new(self.acquire(LockKind::Shared).await?);
+        *shared = Arc::downgrade(&lease);
+        Ok(lease)
     }
 
     /// Returns the lease for deleting: alone.
     pub(super) async fn exclusive(&self) -> Result<Lease> {
-        let acquired = self.wait_for(LockKind::Exclusive);
-        self.in_time(LockKind::Exclusive, acquired).await
+        self.acquire(LockKind::Exclusive).await
     }
 
-    async fn in_time<T>(
-        &self,
-        kind: LockKind,
-        acquired: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        let wait = self.options.wait;
-        let timed_out = |_| {
-            let other = match kind {
-                LockKind::Shared => "somebody is deleting from it",
-                LockKind::Exclusive => "somebody is writing to it",
-            };
-            let problem = format!(
-                "the repository is locked, {other}: waited {wait:?}; a lease that was left behind \
-                 expires, or can be broken"
-            );
-            let error = Error::new(ErrorKind::Locked, problem);
-            Err(error.about(Subject::Url(self.transport.origin().to_owned())))
-        };
-        timeout(wait, acquired).await.unwrap_or_else(timed_out)
-    }
-
-    async fn wait_for(&self, kind: LockKind) -> Result<Lease> {
-        let mut pause = PAUSE;
+    async fn acquire(&self, kind: LockKind) -> Result<Lease> {
+        let (begun, mut pause) = (Instant::now(), PAUSE);
         loop {
             let lease = self.write(kind).await?;
             if self.is_alone(&lease, kind).await? {
@@ -164,9 +139,27 @@ impl Leases {
             // Waited for, or the next look would meet it.
             drop(lease);
             self.settle().await;
+            // How long the server takes does not count, only how long others do.
+            if begun.elapsed() >= self.options.wait {
+                return Err(self.timed_out(kind));
+            }
             sleep(pause + self.scatter(pause)).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            pause = (pause * 2).min(PAUSE_MAX).min(self.options.wait);
         }
+    }
+
+    fn timed_out(&self, kind: LockKind) -> Error {
+        let other = match kind {
+            LockKind::Shared => "somebody is deleting from it",
+            LockKind::Exclusive => "somebody is writing to it",
+        };
+        let problem = format!(
+            "the repository is locked, {other}: waited {:?}; a lease that was left behind expires, \
+             or can be broken",
+            self.options.wait
+        );
+        let error = Error::new(ErrorKind::Locked, problem);
+        error.about(Subject::Url(self.transport.origin().to_owned()))
     }
 
     /// Returns up to as much as `pause`, so that two who gave way do not meet again.

@@ -1,9 +1,12 @@
 //! The refs: each is a file that is compared and swapped.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt, TryStreamExt};
+
+use tokio::time::sleep;
 
 use super::{ArchiveStore, Place};
 use crate::archive::FileVersion;
@@ -20,7 +23,12 @@ use crate::transport::{PutAnswer, retrying};
 const READS_AT_ONCE: usize = 16;
 
 /// How often a ref is tried to be moved while others move it.
-const SWAPS_MAX: usize = 256;
+const SWAPS_MAX: u32 = 256;
+
+/// How long to wait when a server says that what is not there is there: it may take it a moment to
+/// forget what was deleted.
+const FORGETTING: Duration = Duration::from_millis(20);
+const FORGETTING_MAX: u32 = 10;
 
 /// How many aliases may follow on each other; as in a directory.
 const ALIASES_MAX: usize = 40;
@@ -96,6 +104,7 @@ impl Place {
     /// Compares and swaps one ref.
     async fn update_ref(&self, update: &RefUpdate) -> Result<RefAnswer> {
         let path = layout::ref_path(&update.name);
+        let mut denials = 0;
         for _ in 0..SWAPS_MAX {
             let current = self.read_ref(&update.name).await?;
             let value = current.as_ref().map(|c| value_of(&update.name, &c.file));
@@ -118,8 +127,18 @@ impl Place {
             if let PutAnswer::Done { .. } = self.write_if(&path, unchanged, bytes).await? {
                 return Ok(RefAnswer::Committed);
             }
+            denials = if version.is_none() { denials + 1 } else { 0 };
+            if denials >= FORGETTING_MAX {
+                break;
+            }
+            if denials > 1 {
+                sleep(FORGETTING * (1 << denials)).await;
+            }
         }
-        let problem = "is being moved by others all the time: try again";
+        let problem = match denials {
+            0..FORGETTING_MAX => "is being moved by others all the time: try again",
+            _ => "cannot be made: the server says that it is there, and it is not",
+        };
         let error = Error::new(ErrorKind::Locked, problem);
         Err(error.about(Subject::Ref(update.name.to_string())))
     }
