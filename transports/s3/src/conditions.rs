@@ -3,6 +3,8 @@
 //! Several accept the headers of a condition and overwrite all the same. With them, two who move one
 //! ref at a time would each be told that they did, and one would be wrong.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,7 +81,9 @@ fn url(transport: &BucketTransport) -> Subject {
 
 /// Returns whether conditions are enforced; finds out how tags have to be sent for that.
 async fn probe(transport: &BucketTransport) -> Result<bool> {
-    let name = format!(".treeferry/probe-{:016x}", transport.inner.options.seed);
+    // Nobody else's: two who probe one file would each take the other for a lack of conditions.
+    let chance = RandomState::new().build_hasher().finish();
+    let name = format!(".treeferry/probe-{chance:016x}");
     let path = RemotePath::new(&name)?;
     let enforced = try_conditions(transport, &path).await;
     // Also after an error. What cannot be deleted does no harm.
@@ -109,7 +113,7 @@ async fn try_conditions(transport: &BucketTransport, path: &RemotePath) -> Resul
         return Ok(false);
     }
     for bare in [false, true] {
-        transport.inner.bare_etags.set(bare);
+        transport.inner.bare_tags.store(bare, Ordering::Relaxed);
         let unchanged = Precondition::Unchanged(right.clone());
         if put(unchanged, "five").await? != PutAnswer::Conflict {
             return Ok(true);

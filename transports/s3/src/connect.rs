@@ -12,7 +12,7 @@ use treeferry_transport_http::HttpVersions;
 
 use crate::options::{Addressing, BucketOptions, Credentials};
 use crate::profile::ProfileKeys;
-use crate::service::{BareETags, Service};
+use crate::service::Service;
 use crate::{BucketAddress, Provider};
 
 /// The region that is named where none is: servers of one's own do not care.
@@ -22,11 +22,9 @@ const REGION: &str = "us-east-1";
 pub(crate) fn connect(
     address: &BucketAddress,
     options: &BucketOptions,
-    bare_etags: &BareETags,
 ) -> Result<Arc<dyn ObjectStore>> {
     let service = Service {
         client: client(options)?,
-        bare_etags: bare_etags.clone(),
         stall_timeout: options.stall_timeout,
         low_speed_bytes: options.low_speed_bytes,
     };

@@ -62,6 +62,7 @@ fn of_cause(error: &object_store::Error, doing: Doing) -> (ErrorKind, &'static s
                 Doing::Reading => (unavailable(*retry_after), "the server is in trouble"),
                 Doing::Writing => (in_doubt, "the server is in trouble"),
             },
+            Trouble::NoList { .. } => (ErrorKind::Denied, "the list is refused"),
             Trouble::Silent(_) => (in_doubt, "the server does not answer"),
         };
     }

@@ -36,8 +36,6 @@ pub struct BucketOptions {
     pub part_bytes: u64,
     /// How many parts are sent at once, of all files together.
     pub parts_at_once: usize,
-    /// Makes the name of the file that the bucket is probed with.
-    pub seed: u64,
     /// Other settings, by the names that `object_store` gives them, such as `azure_storage_account_name`.
     pub(crate) settings: BTreeMap<String, Secret>,
 }
@@ -57,7 +55,6 @@ impl Default for BucketOptions {
             low_speed_bytes: 16 * 1024,
             part_bytes: 8 * 1024 * 1024,
             parts_at_once: 8,
-            seed: 0,
             settings: BTreeMap::new(),
         }
     }

@@ -1,13 +1,10 @@
 //! Sends the requests that `object_store` makes, each once, and says what went wrong in our words.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http_body_util::{BodyExt, Limited};
 use object_store::ClientOptions;
-use object_store::HeaderValue;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
@@ -26,26 +23,18 @@ pub(crate) enum Trouble {
         retry_after: Option<Duration>,
         complaint: String,
     },
+    /// It does not show the list.
+    #[error("the server refuses to list: {status}")]
+    NoList { status: u16 },
     /// It says nothing.
     #[error("no answer in {0:?}")]
     Silent(Duration),
-}
-
-/// Whether entity tags are sent without their quotes: some servers compare them so.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct BareETags(Arc<AtomicBool>);
-
-impl BareETags {
-    pub(crate) fn set(&self, bare: bool) {
-        self.0.store(bare, Ordering::Relaxed);
-    }
 }
 
 /// Sends requests with a client of ours.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) client: reqwest::Client,
-    pub(crate) bare_etags: BareETags,
     pub(crate) stall_timeout: Duration,
     pub(crate) low_speed_bytes: u64,
 }
@@ -63,28 +52,14 @@ impl Service {
         self.stall_timeout
             .saturating_add(Duration::from_secs(seconds))
     }
-
-    fn prepare(&self, request: &mut HttpRequest) {
-        if !self.bare_etags.0.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Some(tag) = request.headers_mut().get_mut("if-match") {
-            let bare = tag
-                .to_str()
-                .ok()
-                .map(|tag| tag.trim_matches('"').to_owned());
-            if let Some(bare) = bare.and_then(|bare| HeaderValue::try_from(bare).ok()) {
-                *tag = bare;
-            }
-        }
-    }
 }
 
 #[async_trait]
 impl HttpService for Service {
-    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        self.prepare(&mut request);
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let ranged = request.headers().contains_key("range");
+        let query = request.uri().query().unwrap_or_default();
+        let lists = query.contains("list-type=") || query.contains("comp=list");
         let patience = self.patience(request.body().content_length());
         let silent = |_| HttpError::new(HttpErrorKind::Timeout, Trouble::Silent(patience));
         let answer = timeout(patience, self.client.call(request))
@@ -98,6 +73,10 @@ impl HttpService for Service {
         }
         if status >= 500 || matches!(status, 408 | 425 | 429) {
             return Err(busy(response, patience).await);
+        }
+        if lists && matches!(status, 401 | 403) {
+            let trouble = Trouble::NoList { status };
+            return Err(HttpError::new(HttpErrorKind::Unknown, trouble));
         }
         Ok(response)
     }

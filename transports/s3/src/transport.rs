@@ -20,7 +20,6 @@ use treeferry_core::{Error, ErrorKind, Result, Subject};
 use crate::conditions::Conditions;
 use crate::failure::{self, Doing};
 use crate::options::BucketOptions;
-use crate::service::BareETags;
 use crate::{BucketAddress, Provider, connect};
 
 /// Files in a bucket, below a prefix. A clone is the same.
@@ -34,7 +33,8 @@ pub(crate) struct Inner {
     pub(crate) origin: String,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) options: BucketOptions,
-    pub(crate) bare_etags: BareETags,
+    /// Whether entity tags are sent without their quotes: some servers compare them so.
+    pub(crate) bare_tags: AtomicBool,
     pub(crate) conditions: Conditions,
     /// The turns of parts of files to be in memory.
     pub(crate) parts: Arc<Semaphore>,
@@ -55,9 +55,8 @@ impl BucketTransport {
     ) -> Result<Self> {
         let address: BucketAddress = address.parse()?;
         options.apply_address(&address)?;
-        let bare_etags = BareETags::default();
-        let (at, settings, tags) = (address.clone(), options.clone(), bare_etags.clone());
-        let connect = move || connect::connect(&at, &settings, &tags);
+        let (at, settings) = (address.clone(), options.clone());
+        let connect = move || connect::connect(&at, &settings);
         let store = tokio::task::spawn_blocking(connect).await;
         let cancelled = |_| Error::new(ErrorKind::Cancelled, "the runtime is shutting down");
         let inner = Inner {
@@ -66,7 +65,7 @@ impl BucketTransport {
             store: store.map_err(cancelled)??,
             parts: Arc::new(Semaphore::new(options.parts_at_once.max(1))),
             options,
-            bare_etags,
+            bare_tags: AtomicBool::new(false),
             conditions,
             has_read: AtomicBool::new(false),
         };
@@ -145,11 +144,12 @@ impl Inner {
                 Ok(Ok(Some(found))) if found.location == key => return Ok(false),
                 Ok(Ok(Some(_))) => {}
                 Ok(Ok(None)) => return Ok(true),
-                Ok(Err(object_store::Error::PermissionDenied { .. })) => {
-                    return Ok(self.has_read.load(Ordering::Relaxed));
-                }
                 Ok(Err(error)) => {
-                    return Err(failure::of(error, Doing::Reading).about(self.url(path)));
+                    let error = failure::of(error, Doing::Reading);
+                    return match error.kind() {
+                        ErrorKind::Denied => Ok(self.has_read.load(Ordering::Relaxed)),
+                        _ => Err(error.about(self.url(path))),
+                    };
                 }
                 Err(_) => {
                     return Err(failure::of_wait(patience, Doing::Reading).about(self.url(path)));
@@ -172,8 +172,20 @@ impl Inner {
         Ok(self.get(path, options).await?.ok())
     }
 
-    fn arriving(&self, path: &RemotePath, got: GetResult) -> Result<FetchedFile> {
+    fn arriving(
+        &self,
+        path: &RemotePath,
+        got: GetResult,
+        bytes_max: Option<u64>,
+    ) -> Result<FetchedFile> {
         self.has_read.store(true, Ordering::Relaxed);
+        let bytes = got.meta.size;
+        if let Some(limit) = bytes_max
+            && bytes > limit
+        {
+            let problem = format!("is {bytes} bytes long, over the limit of {limit} bytes");
+            return Err(Error::corrupt(problem).about(self.url(path)));
+        }
         let ObjectMeta {
             size,
             e_tag,
@@ -236,7 +248,8 @@ impl Transport for BucketTransport {
         if let Some(resume) = &options.resume
             && let Some(got) = inner.get_rest(path, resume).await?
         {
-            return Ok(Some(Fetched::File(inner.arriving(path, got)?)));
+            let file = inner.arriving(path, got, options.bytes_max)?;
+            return Ok(Some(Fetched::File(file)));
         }
         let unless = options.unless.as_ref().and_then(|v| inner.tag_of(v));
         let get = GetOptions {
@@ -255,13 +268,10 @@ impl Transport for BucketTransport {
             }
             Err(error) => return Err(failure::of(error, Doing::Reading).about(inner.url(path))),
         };
-        let bytes = got.meta.size;
-        if let Some(limit) = options.bytes_max
-            && bytes > limit
-        {
-            let problem = format!("is {bytes} bytes long, over the limit of {limit} bytes");
-            return Err(Error::corrupt(problem).about(inner.url(path)));
-        }
-        Ok(Some(Fetched::File(inner.arriving(path, got)?)))
+        Ok(Some(Fetched::File(inner.arriving(
+            path,
+            got,
+            options.bytes_max,
+        )?)))
     }
 }

@@ -1,6 +1,7 @@
 //! Writing to a bucket.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -35,10 +36,14 @@ impl Inner {
             Precondition::None => PutMode::Overwrite,
             Precondition::Absent => PutMode::Create,
             Precondition::Unchanged(validator) => match self.tag_of(validator) {
-                Some((tag, version)) => PutMode::Update(UpdateVersion {
-                    e_tag: Some(tag),
-                    version,
-                }),
+                Some((tag, version)) => {
+                    let tag = match self.bare_tags.load(Ordering::Relaxed) {
+                        true => tag.trim_matches('"').to_owned(),
+                        false => tag,
+                    };
+                    let e_tag = Some(tag);
+                    PutMode::Update(UpdateVersion { e_tag, version })
+                }
                 None => return Ok(PutAnswer::Conflict),
             },
         };

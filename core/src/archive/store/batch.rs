@@ -267,7 +267,7 @@ impl ObjectSource for ArchiveBatch {
         if let Some(bytes) = waiting {
             return Ok(Some(Body::Metadata(Payload::Bytes(bytes))));
         }
-        let body = self.place.remote.fetch(name).await?;
+        let body = self.place.fetch(name).await?;
         if body.is_some() && name.object_type.is_metadata() && self.sent().length(name).is_none() {
             self.sent().handed_out.insert(*name);
         }

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::{ObjectName, ObjectType};
 use crate::store::{
     Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, ObjectSource,
-    ObjectStore, ResumableSource, Scratch, Stat, Trust,
+    ObjectStore, Payload, ResumableSource, Scratch, Stat, Trust,
 };
 
 /// What is held exclusively through this handle, and what was listed meanwhile: nobody else writes.
@@ -65,6 +65,15 @@ impl Place {
         Ok(found.map(|(name, entry)| stat(name, entry?)).collect())
     }
 
+    /// Opens an object. Metadata is read whole, as often as it takes; content once.
+    pub(super) async fn fetch(&self, name: &ObjectName) -> Result<Option<Body>> {
+        if matches!(name.object_type, ObjectType::File | ObjectType::FileXattrs) {
+            return self.remote.fetch(name).await;
+        }
+        let found = self.read_metadata(&layout::object_path(name)).await?;
+        Ok(found.map(|found| Body::Metadata(Payload::Bytes(found.bytes))))
+    }
+
     /// Makes sure that nothing which `lease` protects was deleted while its holder was away.
     pub(super) async fn check_relied_on(&self, lease: &Lease) -> Result<()> {
         if lease.is_unbroken().await? {
@@ -96,7 +105,7 @@ impl ObjectSource for ArchiveStore {
     }
 
     async fn fetch(&self, name: &ObjectName) -> Result<Option<Body>> {
-        self.place.remote.fetch(name).await
+        self.place.fetch(name).await
     }
 
     fn local(&self) -> Option<Arc<dyn LocalObjects>> {

@@ -1,5 +1,7 @@
 //! What is there already: in the destination, or in sources on this machine.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use futures::future::join_all;
 
@@ -41,7 +43,7 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
     let (mut there, mut absent) = (Vec::new(), Vec::new());
     for (want, stat) in wants.into_iter().zip(stats) {
         match stat {
-            Some(_) => there.push(want),
+            Some(stat) => there.push((want, stat.stored_bytes)),
             None => absent.push(want),
         }
     }
@@ -107,15 +109,19 @@ struct Read {
 
 /// Reads objects of the destination in few large steps; a damaged one counts as missing, and is
 /// thereby healed.
-async fn read_destination(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Read> {
-    if wants.is_empty() {
+///
+/// `there` comes with the lengths that the objects have there.
+async fn read_destination(engine: &Engine<'_>, there: Vec<(Want, u64)>) -> Result<Read> {
+    if there.is_empty() {
         return Ok(Read::default());
     }
     if let Some(local) = engine.batch.local() {
+        let wants = there.into_iter().map(|(want, _)| want).collect();
         let read = move || read_local(&*local, wants, Damaged::IsAbsent);
         return engine.destination.pool().run(read).await;
     }
-    let (mut read, mut bytes_read) = (Read::default(), 0);
+    let (mut read, wants) = read_nearer(engine, there).await?;
+    let mut bytes_read = 0;
     let mut wants = wants.into_iter();
     while bytes_read < READ_BYTES_MAX {
         let some: Vec<_> = wants.by_ref().take(FETCHES).collect();
@@ -129,8 +135,30 @@ async fn read_destination(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Read>
             read.take(*want, loaded, Damaged::IsAbsent, &mut bytes_read)?;
         }
     }
-    read.later = wants.collect();
+    read.later.extend(wants);
     Ok(read)
+}
+
+/// Reads what a destination far away has from sources on this machine, as far as they have it too and
+/// it is as long there; returns the rest.
+async fn read_nearer(engine: &Engine<'_>, there: Vec<(Want, u64)>) -> Result<(Read, Vec<Want>)> {
+    let lengths: HashMap<_, _> = there.iter().map(|(want, n)| (want.name, *n)).collect();
+    let mut rest: Vec<_> = there.into_iter().map(|(want, _)| want).collect();
+    let mut all = Read::default();
+    for local in engine.locals() {
+        let wants = std::mem::take(&mut rest);
+        let read = move || read_local(&*local, wants, Damaged::IsAbsent);
+        let read = engine.destination.pool().run(read).await?;
+        rest = read.absent;
+        all.later.extend(read.later);
+        for (want, bytes) in read.found {
+            match lengths.get(&want.name) {
+                Some(length) if *length == bytes.len() as u64 => all.found.push((want, bytes)),
+                _ => rest.push(want),
+            }
+        }
+    }
+    Ok((all, rest))
 }
 
 /// A commit is whole if it is in the store itself, not only in this batch, and not marked partial.
