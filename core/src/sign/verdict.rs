@@ -98,6 +98,12 @@ impl KeyId {
         Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// Returns the key that is called by these hexadecimal digits; `None` when they are none.
+    pub fn of_digits(digits: &str) -> Option<Self> {
+        let hex = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        hex.then(|| Self(digits.to_ascii_lowercase()))
+    }
+
     /// Returns the digits.
     pub fn as_str(&self) -> &str {
         &self.0
