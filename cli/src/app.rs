@@ -71,6 +71,8 @@ enum Verb {
     FindRemotes(verbs::find_remotes::Args),
     /// Read every object again and report damage
     Fsck(verbs::fsck::Args),
+    /// Sign a commit with a key of GnuPG, or take such signatures away
+    GpgSign(verbs::gpg_sign::Args),
     /// Make an empty repository
     Init(verbs::init::Args),
     /// Show a commit and its ancestors, newest first
@@ -197,6 +199,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Export(args) => session.wait(verbs::export::run(args, &session)),
         Verb::FindRemotes(args) => session.wait(verbs::find_remotes::run(args, &session)),
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
+        Verb::GpgSign(args) => session.wait(verbs::gpg_sign::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
         Verb::Log(args) => session.wait(verbs::log::run(args, &session)),
         Verb::Ls(args) => session.wait(verbs::ls::run(args, &session)),

@@ -77,6 +77,15 @@ pub(crate) fn local(seconds: u64) -> String {
     )
 }
 
+/// Returns `Wed Jan 31 12:00:00 2024`, local time: the form in which keys and their signatures are told.
+pub(crate) fn locale(seconds: u64) -> String {
+    let Some(date) = timestamp(seconds) else {
+        return seconds.to_string();
+    };
+    let date = date.to_zoned(TimeZone::system());
+    date.strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
 fn offset(offset: Offset) -> String {
     let seconds = offset.seconds();
     let sign = if seconds < 0 { '-' } else { '+' };

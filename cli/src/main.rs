@@ -7,6 +7,7 @@ mod editor;
 mod failure;
 mod file_text;
 mod finders;
+mod gpg;
 mod help_text;
 mod json;
 mod keys;

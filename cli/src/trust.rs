@@ -1,23 +1,103 @@
 //! Whose signatures count for a remote: its configuration, its keys, those of the machine.
 
+use treeferry_backend_fs::FsRepo;
+use treeferry_core::format::RemoteName;
 use treeferry_core::format::keyfile::KeyFile;
 use treeferry_core::repo::{RemoteConfig, Required};
 use treeferry_core::sign::{KeyDirectories, SignVerify, Trust, VerifyPolicy};
 
+use treeferry_core_openpgp::{
+    Keyring, KeyringPlaces, OpenPgpVerifier, read_keyrings, remote_keyring,
+};
+
 use crate::dates;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::keys::dummy_keys;
+use crate::place::Opened;
+use crate::session::{configs, repo_of};
 use crate::verbs::remote::verification_key;
 
 /// Returns what must be signed of what comes from a remote, by its configuration.
-pub(crate) fn of_remote(remote: &RemoteConfig) -> Result<VerifyPolicy> {
-    refuse_openpgp(remote)?;
+pub(crate) async fn of_remote(opened: &Opened, remote: &RemoteConfig) -> Result<VerifyPolicy> {
     let (directories, dummy) = (KeyDirectories::system(), dummy_keys());
     let mut policy = VerifyPolicy::default();
     policy.commits = remote.sign.commits(&directories, dummy)?;
     policy.summary = remote.sign.summary(&directories, dummy)?;
     policy.now_secs = Some(dates::now());
+    let (commits, summary) = (remote.gpg_verify, remote.gpg_verify_summary);
+    Ok(policy.and(of_keyrings(opened, remote, commits, summary).await?))
+}
+
+/// Returns the policy that what is required carries a signature by the keyrings of a remote.
+pub(crate) async fn of_keyrings(
+    opened: &Opened,
+    remote: &RemoteConfig,
+    commits: Required,
+    summary: Required,
+) -> Result<VerifyPolicy> {
+    let mut policy = VerifyPolicy::default();
+    policy.now_secs = Some(dates::now());
+    if (commits, summary) == (Required::No, Required::No) {
+        return Ok(policy);
+    }
+    let keyring = keyring_of(opened, remote).await?;
+    let trust = Trust::signed(OpenPgpVerifier::new(keyring));
+    if commits == Required::Yes {
+        policy.commits = trust.clone();
+    }
+    if summary == Required::Yes {
+        policy.summary = trust;
+    }
     Ok(policy)
+}
+
+/// Returns the keys that count for a remote: its own and those its configuration names; only
+/// where there are neither the machine's.
+pub(crate) async fn keyring_of(opened: &Opened, remote: &RemoteConfig) -> Result<Keyring> {
+    let own = own_keyring(opened, &remote.name).await?;
+    let mut places = KeyringPlaces(remote.gpg_key_paths()?);
+    if own.is_none() && places.0.is_empty() {
+        places = global_places();
+    }
+    let mut keyring = own.unwrap_or_default();
+    keyring.add(read_keyrings(&places)?);
+    Ok(keyring)
+}
+
+/// Returns the keys that count for any remote, and those of the machine: for looking at signatures.
+pub(crate) async fn all_keyrings(opened: &Opened) -> Result<Keyring> {
+    let mut keyring = read_keyrings(&global_places())?;
+    for config in configs(opened).await? {
+        for name in RemoteConfig::list(&config) {
+            if let Some(own) = own_keyring(opened, &name).await? {
+                keyring.add(own);
+            }
+        }
+    }
+    Ok(keyring)
+}
+
+/// Returns the keys that belong to a remote, in the repository or one of its parents.
+pub(crate) async fn own_keyring(opened: &Opened, name: &RemoteName) -> Result<Option<Keyring>> {
+    let found = remote_keyring(&opened.repo, name).await?;
+    let mut next = opened.fs.as_ref().and_then(FsRepo::parent);
+    let mut found = found;
+    while let (None, Some(fs)) = (&found, next) {
+        found = remote_keyring(&repo_of(fs.clone()), name).await?;
+        next = fs.parent();
+    }
+    Ok(found)
+}
+
+/// Returns where the machine's keyrings are, as far as there are any.
+pub(crate) fn global_places() -> KeyringPlaces {
+    let home = std::env::var_os("OSTREE_GPG_HOME").filter(|home| !home.is_empty());
+    let mut places = match home {
+        Some(home) => KeyringPlaces(vec![home.into()]),
+        None => KeyringPlaces::system(),
+    };
+    places.0.retain(|place| place.exists());
+    places
 }
 
 /// Returns the trust in keys that were given as `KEYTYPE=inline:KEY` or `KEYTYPE=file:PATH`: any of
@@ -48,23 +128,4 @@ pub(crate) fn of_keys(keys: &[String]) -> Result<Trust> {
     }
     let sign = SignVerify::read(&config, &name)?;
     Ok(sign.commits(&KeyDirectories::default(), dummy_keys())?)
-}
-
-/// A remote whose signatures cannot be checked must not be pulled from as if they had been.
-fn refuse_openpgp(remote: &RemoteConfig) -> Result<()> {
-    let wanted = [
-        ("gpg-verify", remote.gpg_verify),
-        ("gpg-verify-summary", remote.gpg_verify_summary),
-    ];
-    match wanted
-        .iter()
-        .find(|(_, required)| *required == Required::Yes)
-    {
-        None => Ok(()),
-        Some((key, _)) => Err(Failure::new(format!(
-            "Remote \"{0}\": {key} is on, and this version cannot verify signatures of OpenPGP; to \
-             pull without: config set --group='remote \"{0}\"' {key} false",
-            remote.name
-        ))),
-    }
 }

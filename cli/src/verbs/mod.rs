@@ -20,6 +20,7 @@ pub(crate) mod export;
 pub(crate) mod extension;
 pub(crate) mod find_remotes;
 pub(crate) mod fsck;
+pub(crate) mod gpg_sign;
 pub(crate) mod init;
 pub(crate) mod log;
 pub(crate) mod ls;

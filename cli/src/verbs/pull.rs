@@ -150,7 +150,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let repo = opened.repo.clone();
     let remote = remote_config(&opened, &name.parse()?).await?;
     let mut options = args.library_options(&repo).await?;
-    options.verify = trust::of_remote(&remote)?.and(options.verify);
+    let demanded = trust::of_remote(&opened, &remote).await?;
+    options.verify = demanded.and(options.verify);
     options.refs = match branches.is_empty() {
         false => branches
             .iter()

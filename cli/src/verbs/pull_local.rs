@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use treeferry_core::format::RemoteName;
 use treeferry_core::ops::pull::{Naming, PullRef, PullSource, pull};
-use treeferry_core::repo::Repo;
+use treeferry_core::repo::{Repo, Required};
+use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::RefSpace;
 
 use super::pull::{Common, print_refs, pull_ref};
 use super::size_text::size_text;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
-use crate::session::{Session, open_fs, repo_of};
-use crate::{delta_budget, output, progress};
+use crate::place::Opened;
+use crate::session::{Session, open_fs, remote_config, repo_of};
+use crate::{delta_budget, output, progress, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -41,10 +43,6 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let Some(path) = &args.source else {
         return Err(Failure::usage("DESTINATION must be specified"));
     };
-    if args.gpg_verify || args.gpg_verify_summary {
-        let message = "--gpg-verify: this version cannot verify signatures";
-        return Err(Failure::new(message));
-    }
     let source = open_fs(path.clone())
         .await
         .map_err(|e| e.context("opening repo"))?;
@@ -59,6 +57,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             .map(|text| pull_ref(text))
             .collect::<Result<_>>()?,
     };
+    if args.gpg_verify || args.gpg_verify_summary {
+        let demanded = demanded(&args, &opened).await?;
+        options.verify = demanded.and(options.verify);
+    }
     if let Some(remote) = &args.remote {
         options.naming = Naming::Remote(RemoteName::new(remote)?);
     }
@@ -92,4 +94,19 @@ pub(super) async fn own_refs(source: &Repo) -> Result<Vec<PullRef>> {
         commit: None,
     });
     Ok(refs.collect())
+}
+
+/// Returns what must be signed by the keys of the remote that is named.
+async fn demanded(args: &Args, opened: &Opened) -> Result<VerifyPolicy> {
+    let required = |flag| match flag {
+        true => Required::Yes,
+        false => Required::No,
+    };
+    let name = args
+        .remote
+        .as_deref()
+        .ok_or_else(|| Failure::new("Must specify remote name to enable gpg verification"))?;
+    let remote = remote_config(opened, &RemoteName::new(name)?).await?;
+    let (commits, summary) = (required(args.gpg_verify), required(args.gpg_verify_summary));
+    trust::of_keyrings(opened, &remote, commits, summary).await
 }

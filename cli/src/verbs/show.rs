@@ -3,19 +3,24 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use treeferry_core::format::gvariant::{Dict, Type, Value};
 use treeferry_core::format::{
-    Checksum, Commit, FileHeader, ObjectName, ObjectType, SIZES_KEY, read_sizes,
+    Checksum, Commit, FileHeader, ObjectName, ObjectType, RemoteName, SIZES_KEY, read_sizes,
 };
 use treeferry_core::pool::Pool;
 use treeferry_core::repo::{Repo, load_metadata};
+use treeferry_core::sign::{Scheme, Signatures, Signed, Verifier, signatures_in};
 use treeferry_core::store::{Body, Incoming};
+use treeferry_core_openpgp::{KeyringPlaces, OpenPgpVerifier, read_keyrings};
 
 use super::commit_text::{Form, commit_of, swapped, variant_text, write_commit};
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
-use crate::session::{Session, no_such_object, resolve};
-use crate::{file_text, json, output};
+use crate::gpg::signature_text;
+use crate::place::Opened;
+use crate::session::{Session, no_such_object, remote_config, resolve};
+use crate::{dates, file_text, json, output, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -43,6 +48,12 @@ pub(crate) struct Args {
     /// Print how many objects and bytes it takes, as recorded in it
     #[arg(long)]
     print_sizes: bool,
+    /// Look for keys of OpenPGP in this directory as well
+    #[arg(long, value_name = "HOMEDIR")]
+    gpg_homedir: Option<PathBuf>,
+    /// Judge signatures of OpenPGP by the keys of this remote
+    #[arg(long, value_name = "REMOTE")]
+    gpg_verify_remote: Option<String>,
     /// Print the object as GVariant text
     #[arg(long)]
     raw: bool,
@@ -64,7 +75,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if let Some(ty) = &args.print_variant_type {
         return print_file(Path::new(object), ty);
     }
-    let repo = session.open().await?;
+    let opened = session.open_place().await?;
+    let repo = opened.repo.clone();
     let hex = args.print_hex;
     if let Some(key) = &args.print_metadata_key {
         let metadata = commit_metadata(&repo, object).await?;
@@ -99,7 +111,52 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         (false, true) => Form::Raw,
         (false, false) => Form::Text,
     };
-    print_object(&repo, object, form).await
+    let commit = print_object(&repo, object, form).await?;
+    match (commit, form) {
+        (Some(commit), Form::Text | Form::Stored) => signatures(&args, &opened, commit).await,
+        _ => Ok(()),
+    }
+}
+
+/// Prints what becomes of the OpenPGP signatures of a commit, if it has any.
+async fn signatures(
+    args: &Args,
+    opened: &Opened,
+    (commit, bytes): (Checksum, Bytes),
+) -> Result<()> {
+    let Some(detached) = opened.repo.state().read_detached(&commit).await? else {
+        return Ok(());
+    };
+    let metadata = Dict::decode(&detached)?;
+    if signatures_in(&metadata, Scheme::OpenPgp) == Signatures::None {
+        return Ok(());
+    }
+    let mut keyring = match &args.gpg_verify_remote {
+        Some(name) => {
+            let remote = remote_config(opened, &RemoteName::new(name)?).await?;
+            trust::keyring_of(opened, &remote).await?
+        }
+        None => trust::all_keyrings(opened).await?,
+    };
+    if let Some(home) = &args.gpg_homedir {
+        keyring.add(read_keyrings(&KeyringPlaces(vec![home.clone()]))?);
+    }
+    let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
+        data: &bytes,
+        signatures: &metadata,
+        now_secs: Some(dates::now()),
+    });
+    let mut out = output::stdout();
+    let count = verdict.checked.len();
+    let plural = if count == 1 { "" } else { "s" };
+    writeln!(out, "Found {count} signature{plural}:")?;
+    for checked in &verdict.checked {
+        writeln!(out)?;
+        for line in signature_text(checked) {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    Ok(out.flush()?)
 }
 
 fn print_file(path: &Path, ty: &str) -> Result<()> {
@@ -197,8 +254,8 @@ async fn print_sizes(repo: &Repo, rev: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Prints a commit; of a full checksum, whatever object has it.
-async fn print_object(repo: &Repo, object: &str, form: Form) -> Result<()> {
+/// Prints a commit; of a full checksum, whatever object has it. Returns the commit if it is one.
+async fn print_object(repo: &Repo, object: &str, form: Form) -> Result<Option<(Checksum, Bytes)>> {
     let checksum = resolve(repo, object).await?;
     let mut out = output::stdout();
     for object_type in [ObjectType::Commit, ObjectType::DirMeta, ObjectType::DirTree] {
@@ -215,7 +272,8 @@ async fn print_object(repo: &Repo, object: &str, form: Form) -> Result<()> {
                 writeln!(out, "{}", variant_text(object_type, &bytes, form)?)?;
             }
         }
-        return Ok(out.flush()?);
+        out.flush()?;
+        return Ok((object_type == ObjectType::Commit).then_some((checksum, bytes)));
     }
     let (header, bytes) = file_header(repo, checksum).await?;
     let (kind, detail) = match header.is_symlink() {
@@ -227,7 +285,8 @@ async fn print_object(repo: &Repo, object: &str, form: Form) -> Result<()> {
     writeln!(out, "{detail}\nMode: 0{:04o}", header.mode)?;
     writeln!(out, "Uid: {}\nGid: {}", header.uid, header.gid)?;
     writeln!(out, "Extended Attributes: {{ {xattrs} }}")?;
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(None)
 }
 
 async fn file_header(repo: &Repo, checksum: Checksum) -> Result<(FileHeader, u64)> {

@@ -12,6 +12,7 @@ use super::commit::split_pair;
 use super::summary_text::{self, Question};
 use crate::dates;
 use crate::failure::{Failure, Result};
+use crate::gpg::GpgOptions;
 use crate::keys::SignOptions;
 use crate::session::Session;
 
@@ -37,6 +38,8 @@ pub(crate) struct Args {
     add_metadata: Vec<String>,
     #[command(flatten)]
     sign: SignOptions,
+    #[command(flatten)]
+    gpg: GpgOptions,
     /// Log what is done to standard error
     // Here -v is --view.
     #[arg(long)]
@@ -75,7 +78,9 @@ async fn update(repo: &Repo, args: &Args) -> Result<()> {
         })?;
         metadata.insert(key, value);
     }
-    make(repo, metadata, args.sign.signers()?).await
+    let mut signers = args.sign.signers()?;
+    signers.extend(args.gpg.signers()?);
+    make(repo, metadata, signers).await
 }
 
 /// Makes the summary anew, with nothing but what the repository holds.

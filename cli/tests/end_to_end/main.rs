@@ -6,6 +6,7 @@
 mod support;
 
 mod damage;
+mod gpg;
 mod hand_over;
 mod hostile;
 mod killed;

@@ -27,7 +27,16 @@ pub async fn sign_commit(
 ) -> Result<()> {
     let bytes = commit_bytes(repo, commit).await?;
     let signatures = make(&bytes, signers).await?;
-    change_detached(repo, commit, |metadata| add(metadata, &signatures)).await
+    add_to_commit(repo, commit, &signatures).await
+}
+
+/// Adds signatures that were made over a commit elsewhere, and keeps those it has.
+pub async fn add_to_commit(
+    repo: &Repo,
+    commit: &Checksum,
+    signatures: &[(Scheme, Vec<u8>)],
+) -> Result<()> {
+    change_detached(repo, commit, |metadata| add(metadata, signatures)).await
 }
 
 /// Removes those signatures of a kind from a commit that `is_wanted` does not want; returns how many.

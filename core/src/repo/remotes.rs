@@ -34,8 +34,8 @@ pub struct RemoteConfig {
     pub sign_verify_summary: Required,
     /// Which kinds, and by which keys.
     pub sign: SignVerify,
-    /// Keyrings of OpenPGP, files and directories, in place of the machine's.
-    pub gpg_key_paths: Vec<PathBuf>,
+    /// Keyrings of OpenPGP, as configured: see [`RemoteConfig::gpg_key_paths`].
+    pub gpg_key_path: Option<String>,
     /// A text that any pull fails with: something has to be set up first.
     pub unconfigured_state: Option<String>,
     /// The proxy to go through.
@@ -137,11 +137,7 @@ impl RemoteConfig {
             sign_verify: section.required("sign-verify", Required::No)?,
             sign_verify_summary: section.required("sign-verify-summary", Required::No)?,
             sign: SignVerify::read(config, name)?,
-            gpg_key_paths: section
-                .list("gpgkeypath")?
-                .into_iter()
-                .map(PathBuf::from)
-                .collect(),
+            gpg_key_path: section.string("gpgkeypath")?,
             unconfigured_state: section.string("unconfigured-state")?,
             proxy: section.string("proxy")?,
             tls: TlsConfig {
@@ -155,6 +151,34 @@ impl RemoteConfig {
                 _ => Permitted::Yes,
             },
         }))
+    }
+
+    /// Returns the keyrings of OpenPGP, files and directories, that count in place of the machine's.
+    ///
+    /// # Errors
+    ///
+    /// When they are separated in more than one way.
+    pub fn gpg_key_paths(&self) -> Result<Vec<PathBuf>> {
+        let text = self.gpg_key_path.as_deref().unwrap_or_default();
+        let separator = match (text.contains(';'), text.contains(',')) {
+            (true, true) => {
+                let key = format!("{}.gpgkeypath", group_of(&self.name));
+                let problem = "key value list contains more than one separator";
+                return Err(Error::invalid(problem).about(crate::Subject::ConfigKey(key)));
+            }
+            (false, true) => ',',
+            _ => ';',
+        };
+        let text = text.strip_suffix(separator).unwrap_or(text);
+        match text.is_empty() {
+            true => Ok(Vec::new()),
+            false if text.split(separator).any(str::is_empty) => {
+                let key = format!("{}.gpgkeypath", group_of(&self.name));
+                let problem = "lists a path that is empty (): No such file or directory";
+                Err(Error::invalid(problem).about(crate::Subject::ConfigKey(key)))
+            }
+            false => Ok(text.split(separator).map(PathBuf::from).collect()),
+        }
     }
 
     /// Returns the names of all remotes, sorted.

@@ -13,6 +13,7 @@ use treeferry_core::repo::Repo;
 
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
+use crate::gpg::GpgOptions;
 use crate::keys::SignOptions;
 use crate::session::Session;
 use crate::{json, output};
@@ -131,6 +132,8 @@ pub(crate) struct Args {
     generate_sizes: bool,
     #[command(flatten)]
     sign: SignOptions,
+    #[command(flatten)]
+    gpg: GpgOptions,
     /// Do not wait for the disk: a power cut may take what was written
     #[arg(long, hide = true)]
     disable_fsync: bool,

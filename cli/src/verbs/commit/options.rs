@@ -67,6 +67,7 @@ pub(super) async fn options(args: &Args, repo: &Repo) -> Result<CommitOptions> {
         .map(|pair| string_pair(pair))
         .collect::<Result<_>>()?;
     options.signers = args.sign.signers()?;
+    options.signers.extend(args.gpg.signers()?);
     if args.bootable {
         options.bootable = Bootable::Yes;
     }

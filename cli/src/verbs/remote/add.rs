@@ -6,6 +6,7 @@ use treeferry_core::format::keyfile::KeyFile;
 use treeferry_core::format::{Branch, CollectionId};
 use treeferry_core::repo::{IfExists, NewRemote};
 
+use super::gpg_import::{import, keys_in};
 use super::{in_sysroot, name_of};
 use crate::failure::{Failure, Result};
 use crate::keys;
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// Require signatures of this type by KEY: itself after inline, or a path after file
     #[arg(long, value_name = "KEYTYPE=inline:KEY or file:PATH")]
     sign_verify: Vec<String>,
+    /// Trust the keys of OpenPGP in FILE for it
+    #[arg(long, value_name = "FILE")]
+    gpg_import: Option<PathBuf>,
     /// Succeed, changing nothing, if there is a remote of that name
     #[arg(long)]
     if_not_exists: bool,
@@ -77,13 +81,19 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         branches: branches.collect::<Result<_>>()?,
         settings: settings(&args)?,
     };
+    // Read before anything is changed.
+    let keys = args.gpg_import.as_deref().map(keys_in).transpose()?;
     let session = in_sysroot(session, args.sysroot.clone());
     let repo = session.open().await?;
     let beside = args.sysroot.is_some() && adds_beside(&repo.config().await?)?;
-    if let (true, Some(directory)) = (beside, remotes_d::directory(&session.repo_path()?)) {
-        return remotes_d::add(&directory, &remote, if_exists);
+    match (beside, remotes_d::directory(&session.repo_path()?)) {
+        (true, Some(directory)) => remotes_d::add(&directory, &remote, if_exists)?,
+        _ => repo.add_remote(&remote, if_exists).await?,
     }
-    Ok(repo.add_remote(&remote, if_exists).await?)
+    match keys {
+        Some(keys) => import(&repo, &remote.name, keys).await,
+        None => Ok(()),
+    }
 }
 
 /// Returns whether remotes of a system stand beside its repository: they do unless it says otherwise.

@@ -3,6 +3,8 @@
 mod add;
 mod cookies;
 mod delete;
+mod gpg_import;
+mod gpg_list_keys;
 mod list;
 mod refs;
 mod show_url;
@@ -30,6 +32,10 @@ enum Verb {
     Add(add::Args),
     /// Forget a remote
     Delete(delete::Args),
+    /// Trust keys of OpenPGP for a remote
+    GpgImport(gpg_import::Args),
+    /// Print the keys of OpenPGP that a remote is trusted by
+    GpgListKeys(gpg_list_keys::Args),
     /// Print where a remote is
     ShowUrl(show_url::Args),
     /// Print the names of the remotes
@@ -55,6 +61,8 @@ pub(crate) fn run(args: Args, session: &Session) -> Result<()> {
     match verb {
         Verb::Add(args) => session.wait(add::run(args, session)),
         Verb::Delete(args) => session.wait(delete::run(args, session)),
+        Verb::GpgImport(args) => session.wait(gpg_import::run(args, session)),
+        Verb::GpgListKeys(args) => session.wait(gpg_list_keys::run(args, session)),
         Verb::ShowUrl(args) => session.wait(show_url::run(args, session)),
         Verb::List(args) => session.wait(list::run(args, session)),
         Verb::AddCookie(args) => session.wait(cookies::add(args, session)),

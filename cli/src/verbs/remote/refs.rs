@@ -4,12 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use treeferry_core::format::{RemoteName, Summary};
+use treeferry_core::ops::pull;
+use treeferry_core::ops::replicate::Retry;
 use treeferry_core::store::SignedSummary;
 
 use super::name_of;
 use crate::failure::{Failure, Result};
 use crate::session::{Session, remote_config};
-use crate::{output, source};
+use crate::{output, source, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -42,7 +44,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Fetches the summary of a configured remote; `None` when it has none.
+/// Fetches the summary of a configured remote, verified as its pulls are; `None` when it has none.
 pub(crate) async fn fetch_summary(
     session: &Session,
     name: &RemoteName,
@@ -51,5 +53,7 @@ pub(crate) async fn fetch_summary(
     let remote = remote_config(&opened, name).await?;
     let options = source::http_options(&opened.repo, &remote, session.name).await?;
     let source = source::open(&remote.url, None, &options).await?;
-    Ok(source.repo.read_summary().await?)
+    let policy = trust::of_remote(&opened, &remote).await?;
+    let pool = opened.repo.pool();
+    Ok(pull::fetch_summary(pool, &source, &policy, &Retry::default()).await?)
 }

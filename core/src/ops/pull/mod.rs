@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use self::deltas::DeltaPlan;
+pub use self::summary::fetch_summary;
 
 use self::deltas::DeltaPull;
 use crate::archive::ArchiveRemote;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::{KeepSummary, PullOptions, PullSource};
 use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::ops::replicate::Retry;
+use crate::pool::Pool;
 use crate::repo::Repo;
-use crate::sign::{Trust, require};
+use crate::sign::{Trust, VerifyPolicy, require};
 use crate::store::SignedSummary;
 use crate::transport::retrying;
 
@@ -26,11 +28,32 @@ pub(super) async fn needed(
     if !required && !options.refs.is_empty() && options.summary == KeepSummary::No {
         return Ok(None);
     }
+    fetch_summary(
+        repo.pool(),
+        source,
+        &options.verify,
+        &options.replicate.retry,
+    )
+    .await
+}
+
+/// Reads the summary of a remote, and verifies it if that is required; `None`: there is none.
+///
+/// # Errors
+///
+/// [`Untrusted`](crate::ErrorKind::Untrusted) when it must be signed and is not, and still is not
+/// when it has been read several times: two files cannot be replaced as one over HTTP.
+pub async fn fetch_summary(
+    pool: &Pool,
+    source: &PullSource,
+    policy: &VerifyPolicy,
+    retry: &Retry,
+) -> Result<Option<SignedSummary>> {
     let mut reads = 0;
     loop {
         let read = || source.repo.read_summary();
-        let summary = retrying(&options.replicate.retry, || Box::pin(read())).await?;
-        let refused = match verify(repo, options, summary.as_ref()).await {
+        let summary = retrying(retry, || Box::pin(read())).await?;
+        let refused = match verify(pool, policy, summary.as_ref()).await {
             Ok(()) => return Ok(summary),
             Err(error) => error.about(Subject::Url(source.repo.describe())),
         };
@@ -42,16 +65,16 @@ pub(super) async fn needed(
     }
 }
 
-async fn verify(repo: &Repo, options: &PullOptions, summary: Option<&SignedSummary>) -> Result<()> {
-    let Trust::Signed(verifier) = &options.verify.summary else {
+async fn verify(pool: &Pool, policy: &VerifyPolicy, summary: Option<&SignedSummary>) -> Result<()> {
+    let Trust::Signed(verifier) = &policy.summary else {
         return Ok(());
     };
     let Some(signed) = summary.cloned() else {
         let problem = "there is no summary, and a signed one is required";
         return Err(Error::new(ErrorKind::Untrusted, problem));
     };
-    let (verifier, now) = (verifier.clone(), options.verify.now_secs);
-    let verified = repo.pool().run(move || {
+    let (verifier, now) = (verifier.clone(), policy.now_secs);
+    let verified = pool.run(move || {
         require(
             &*verifier,
             &signed.summary,

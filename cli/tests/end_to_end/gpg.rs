@@ -1,0 +1,237 @@
+//! OpenPGP signatures, both ways with the C `ostree`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::raw_server::{Answer, RawServer};
+use crate::support::run::{ostree, treeferry};
+use crate::support::tree::write;
+use crate::support::{Place, objects, rev};
+
+/// A home of GnuPG. Its path is short: sockets live below it.
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let home = tempfile::Builder::new()
+            .prefix("gh")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(home.path(), private).unwrap();
+        Self(home)
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().unwrap()
+    }
+
+    fn gpg(&self, args: &[&str]) -> Vec<u8> {
+        let output = Command::new("gpg")
+            .args(["--homedir", self.path(), "--batch", "--yes"])
+            .args(["--pinentry-mode", "loopback", "--passphrase", ""])
+            .args(args)
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {err}");
+        output.stdout
+    }
+
+    /// Makes a key; returns its fingerprint.
+    pub(crate) fn key(&self, name: &str, algorithm: &str) -> String {
+        let user = format!("{name} <{name}@example.org>");
+        self.gpg(&["--quick-gen-key", &user, algorithm, "sign", "never"]);
+        let listed = self.gpg(&["--with-colons", "--list-keys", &user]);
+        let text = String::from_utf8(listed).unwrap();
+        let fpr = text.lines().find(|line| line.starts_with("fpr:")).unwrap();
+        fpr.split(':').nth(9).unwrap().to_owned()
+    }
+
+    pub(crate) fn export(&self, place: &Place, name: &str, key: &str) -> PathBuf {
+        let path = place.join(name);
+        std::fs::write(&path, self.gpg(&["--armor", "--export", key])).unwrap();
+        path
+    }
+
+    fn option(&self) -> String {
+        format!("--gpg-homedir={}", self.path())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf")
+            .args(["--homedir", self.path(), "--kill", "all"])
+            .output();
+    }
+}
+
+type Run = fn(&Path, Vec<String>) -> crate::support::run::Ran;
+
+fn ours(repo: &Path, args: Vec<String>) -> crate::support::run::Ran {
+    treeferry(repo, args)
+}
+
+fn theirs(repo: &Path, args: Vec<String>) -> crate::support::run::Ran {
+    ostree(repo, args)
+}
+
+fn strings(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+/// One signs a commit and a summary, the other pulls them, over HTTP.
+fn one_signs_and_the_other_pulls(signs: Run, pulls: Run, algorithm: &str) {
+    let (place, home) = (Place::new(), Home::new());
+    let (key, other) = (home.key("good", algorithm), home.key("other", "ed25519"));
+    let source = place.init_c("source", "archive");
+    write(&place.join("tree"), "file", b"content");
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    let (by, of) = (format!("--gpg-sign={key}"), home.option());
+    signs(&source, strings(&["commit", "-b", "main", &tree, &by, &of])).success();
+    signs(&source, strings(&["summary", "-u", &by, &of])).success();
+    let server = RawServer::start(&source, |_, _| Answer::File);
+    let head = rev(&source, "main").unwrap();
+
+    let repo = place.init("pulled", "bare-user");
+    for (remote, trusted) in [("right", &key), ("wrong", &other)] {
+        let file = home.export(&place, remote, trusted);
+        let file = format!("--gpg-import={}", file.display());
+        let summary = "--set=gpg-verify-summary=true";
+        let added = pulls(
+            &repo,
+            strings(&["remote", "add", summary, &file, remote, server.url()]),
+        );
+        let out = added.success().out;
+        assert!(out.contains("Imported 1 GPG key to remote"), "{out}");
+    }
+    let error = pulls(&repo, strings(&["pull", "wrong", "main"])).failure();
+    assert!(error.contains("public key not found"), "{error}");
+    assert_eq!(objects(&repo), Vec::<String>::new());
+    pulls(&repo, strings(&["pull", "right", "main"])).success();
+    assert_eq!(rev(&repo, "right:main").as_deref(), Some(&*head));
+    let shown = pulls(
+        &repo,
+        strings(&["show", "--gpg-verify-remote=right", "right:main"]),
+    );
+    let out = shown.success().out;
+    assert!(out.contains("Found 1 signature:"), "{out}");
+    assert!(
+        out.contains("Good signature from \"good <good@example.org>\""),
+        "{out}"
+    );
+}
+
+#[test]
+#[cfg_attr(not(all(has_ostree, has_gpg)), ignore = "needs ostree and gpg")]
+fn what_c_signs_we_verify() {
+    one_signs_and_the_other_pulls(theirs, ours, "rsa2048");
+    one_signs_and_the_other_pulls(theirs, ours, "ed25519");
+}
+
+#[test]
+#[cfg_attr(not(all(has_ostree, has_gpg)), ignore = "needs ostree and gpg")]
+fn what_we_sign_c_verifies() {
+    one_signs_and_the_other_pulls(ours, theirs, "rsa2048");
+    one_signs_and_the_other_pulls(ours, theirs, "ed25519");
+}
+
+#[test]
+#[cfg_attr(not(all(has_ostree, has_gpg)), ignore = "needs ostree and gpg")]
+fn signatures_and_keys_are_told_as_c_tells_them() {
+    let (place, home) = (Place::new(), Home::new());
+    let keys = [home.key("one", "rsa2048"), home.key("two", "ed25519")];
+    home.gpg(&["--quick-add-key", &keys[1], "ed25519", "sign", "2d"]);
+    home.gpg(&["--quick-set-expire", &keys[1], "3d"]);
+    let repo = place.init_c("repo", "archive");
+    write(&place.join("tree"), "file", b"content");
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    let signs = keys.each_ref().map(|key| format!("--gpg-sign={key}"));
+    let of = home.option();
+    treeferry(
+        &repo,
+        ["commit", "-b", "main", &tree, &signs[0], &signs[1], &of],
+    )
+    .success();
+    let same = |args: &[&str]| {
+        let (ours, theirs) = (
+            treeferry(&repo, args).success(),
+            ostree(&repo, args).success(),
+        );
+        assert_eq!(ours.out, theirs.out);
+        ours.out
+    };
+    let unknown = same(&["show", "main"]);
+    assert!(unknown.contains("Found 2 signatures:") && unknown.contains("public key not found"));
+    let file = home.export(&place, "one", &keys[0]);
+    treeferry(&repo, ["remote", "add", "origin", "http://127.0.0.1:1"]).success();
+    let keyring = format!("--keyring={}", file.display());
+    treeferry(&repo, ["remote", "gpg-import", &keyring, "origin"]).success();
+    same(&["show", "--gpg-verify-remote=origin", "main"]);
+    let file = home.export(&place, "two", &keys[1]);
+    let keyring = format!("--keyring={}", file.display());
+    ostree(&repo, ["remote", "gpg-import", &keyring, "origin"]).success();
+    let known = same(&["show", "--gpg-verify-remote=origin", "main"]);
+    assert!(
+        known.contains("Primary key ID") && known.contains("Key expires"),
+        "{known}"
+    );
+    let listed = same(&["remote", "gpg-list-keys", "origin"]);
+    assert!(
+        listed.contains("Direct update URL:") && listed.contains("Subkey:"),
+        "{listed}"
+    );
+
+    // A key that signed it does so once; what is taken away is gone.
+    treeferry(&repo, ["gpg-sign", &of, "main", &keys[0]]).failure_naming(&["already signed"]);
+    let out = treeferry(&repo, ["gpg-sign", &of, "--delete", "main", &keys[1]])
+        .success()
+        .out;
+    assert!(out.contains("Signatures deleted: 1"), "{out}");
+    assert!(same(&["show", "main"]).contains("Found 1 signature:"));
+    treeferry(&repo, ["gpg-sign", &of, "main", "DEADBEEF"]).failure_naming(&["No gpg key found"]);
+}
+
+#[test]
+#[cfg_attr(not(has_gpg), ignore = "needs gpg")]
+fn both_kinds_are_required_where_both_are_demanded() {
+    let (place, home) = (Place::new(), Home::new());
+    let key = home.key("good", "ed25519");
+    let raw = super::signed::Key::new(&place, "raw");
+    let source = place.init("source", "archive");
+    write(&place.join("tree"), "file", b"content");
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    let (by, of) = (format!("--gpg-sign={key}"), home.option());
+    treeferry(&source, ["commit", "-b", "main", &tree, &by, &of]).success();
+    let server = RawServer::start(&source, |_, _| Answer::File);
+    let repo = place.init("repo", "bare-user");
+    let import = format!(
+        "--gpg-import={}",
+        home.export(&place, "key", &key).display()
+    );
+    let also = format!("--sign-verify=ed25519=inline:{}", raw.public());
+    treeferry(
+        &repo,
+        ["remote", "add", &import, &also, "origin", server.url()],
+    )
+    .success();
+    treeferry(&repo, ["pull", "origin", "main"]).failure_naming(&["ed25519"]);
+    treeferry(&source, ["sign", "main", &raw.secret()]).success();
+    treeferry(&repo, ["pull", "origin", "main"]).success();
+    let path = source.to_str().unwrap();
+    let local = [
+        "pull-local",
+        "--remote=origin",
+        "--gpg-verify",
+        path,
+        "main",
+    ];
+    treeferry(&repo, local).success();
+    treeferry(&repo, ["pull-local", "--gpg-verify", path, "main"]).failure_naming(&["remote name"]);
+    treeferry(&source, ["gpg-sign", "--delete", "main", &key]).success();
+    let fresh = place.init("fresh", "bare-user");
+    treeferry(&fresh, ["remote", "add", &import, "origin", server.url()]).success();
+    treeferry(&fresh, ["pull", "origin", "main"]).failure_naming(&["no signatures found"]);
+}
