@@ -19,7 +19,7 @@ pub(super) async fn pull_from(
     let opened = session.open_place().await?;
     let remote = remote_config(&opened, remote).await?;
     let mut options = PullOptions::default();
-    options.verify = trust::of_remote(&remote)?;
+    options.verify = trust::of_remote(&opened, &remote).await?;
     options.refs = vec![wanted];
     options.naming = Naming::Remote(remote.name.clone());
     options.collection_id = remote.collection_id.clone();
