@@ -51,6 +51,10 @@ impl RemoteRepo for OneBranch {
         Ok(None)
     }
 
+    async fn read_summary_signature(&self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
     async fn read_config(&self) -> Result<Option<Bytes>> {
         Ok(Some(Bytes::new()))
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use treeferry_backend_fs::SummaryCacheDir;
 use treeferry_core::format::{Branch, Refspec};
 use treeferry_core::ops::pull::{
     AgeCheck, Bindings, DeltaUse, KeepSummary, Naming, PullOptions, PullRef, PullReport, pull,
@@ -27,9 +28,15 @@ use crate::{dates, delta_budget, json, output, progress, source, trust};
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Accepted for compatibility: no cache is kept
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// Where signed summaries are kept until they change (default: tmp/cache in the repository)
+    #[arg(long, value_name = "PATH")]
     cache_dir: Option<PathBuf>,
+    /// Refuse a summary that was made more than SECONDS ago, or has expired
+    #[arg(long, value_name = "SECONDS")]
+    max_summary_age: Option<u64>,
+    /// Refuse a commit that was made more than SECONDS ago: its ref may be held back
+    #[arg(long, value_name = "SECONDS")]
+    max_commit_age: Option<u64>,
     /// Keep refs by the names the remote has for them; without BRANCH, all of them
     #[arg(long)]
     mirror: bool,
@@ -162,6 +169,17 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     };
     options.naming = naming(&args, &repo, &remote).await?;
     options.collection_id = remote.collection_id.clone();
+    let (summary, commit) = (remote.summary_age_secs_max, remote.commit_age_secs_max);
+    let freshness = &mut options.freshness;
+    freshness.summary_age_secs_max = freshness.summary_age_secs_max.or(summary);
+    freshness.commit_age_secs_max = freshness.commit_age_secs_max.or(commit);
+    let cache = match (&args.cache_dir, &opened.fs) {
+        (Some(directory), _) => Some(directory.clone()),
+        (None, Some(fs)) => Some(fs.path().join("tmp/cache")),
+        (None, None) => None,
+    };
+    options.summary_cache =
+        cache.map(|directory| Arc::new(SummaryCacheDir::new(directory, &remote.name)) as _);
     if args.mirror && options.refs.is_empty() {
         options.summary = KeepSummary::Yes;
     }
@@ -224,6 +242,8 @@ impl Args {
             None if self.timestamp_check => AgeCheck::NotOlderThanRef,
             None => AgeCheck::Any,
         };
+        options.freshness.summary_age_secs_max = self.max_summary_age;
+        options.freshness.commit_age_secs_max = self.max_commit_age;
         for path in &self.localcache_repo {
             let cache = open_fs(path.clone())
                 .await

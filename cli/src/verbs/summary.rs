@@ -1,6 +1,7 @@
 //! `summary`: makes or shows the summary of a repository.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_core::ops::delta::{reindex, superblock_checksums};
@@ -14,7 +15,7 @@ use crate::dates;
 use crate::failure::{Failure, Result};
 use crate::gpg::GpgOptions;
 use crate::keys::SignOptions;
-use crate::session::Session;
+use crate::session::{Name, Session};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -36,6 +37,11 @@ pub(crate) struct Args {
     /// Keep VALUE, GVariant text, under KEY in the summary; can be repeated
     #[arg(short = 'm', long, value_name = "KEY=VALUE")]
     add_metadata: Vec<String>,
+    /// How long signatures over the old summary and the new stand before the new one comes, so that
+    /// clients which fetch the two files one after the other get two that fit (default: 2; by the
+    /// name ostree 0)
+    #[arg(long, value_name = "SECONDS")]
+    grace: Option<f64>,
     #[command(flatten)]
     sign: SignOptions,
     #[command(flatten)]
@@ -49,7 +55,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let repo = session.open().await?;
     if args.update {
-        return update(&repo, &args).await;
+        return update(&repo, &args, session).await;
     }
     let question = match (&args.print_metadata_key, args.list_metadata_keys, args.raw) {
         (Some(key), ..) => Question::Key(key),
@@ -69,7 +75,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     summary_text::print(&summary, question)
 }
 
-async fn update(repo: &Repo, args: &Args) -> Result<()> {
+async fn update(repo: &Repo, args: &Args, session: &Session) -> Result<()> {
     let mut metadata = Dict::new();
     for pair in &args.add_metadata {
         let (key, text) = split_pair(pair)?;
@@ -80,20 +86,32 @@ async fn update(repo: &Repo, args: &Args) -> Result<()> {
     }
     let mut signers = args.sign.signers()?;
     signers.extend(args.gpg.signers()?);
-    make(repo, metadata, signers).await
+    let grace = args.grace.unwrap_or(match session.name {
+        Name::Treeferry => 2.0,
+        Name::Ostree => 0.0,
+    });
+    let grace = Duration::try_from_secs_f64(grace);
+    let grace = grace.map_err(|_| Failure::new("--grace takes a number of seconds"))?;
+    make(repo, metadata, signers, grace).await
 }
 
 /// Makes the summary anew, with nothing but what the repository holds.
 pub(super) async fn make_now(repo: &Repo) -> Result<()> {
-    make(repo, Dict::new(), Vec::new()).await
+    make(repo, Dict::new(), Vec::new(), Duration::ZERO).await
 }
 
 /// Makes the summary anew, as it is now.
-async fn make(repo: &Repo, metadata: Dict, signers: Vec<Arc<dyn Signer>>) -> Result<()> {
+async fn make(
+    repo: &Repo,
+    metadata: Dict,
+    signers: Vec<Arc<dyn Signer>>,
+    grace: Duration,
+) -> Result<()> {
     let mut options = SummaryOptions::default();
     options.now_secs = dates::now();
     options.metadata = metadata;
     options.signers = signers;
+    options.grace = grace;
     reindex(repo, None).await?;
     let deltas = superblock_checksums(repo).await?.into_iter();
     options.deltas = deltas
@@ -119,7 +137,7 @@ pub(crate) async fn after(change: Change, repo: &Repo) -> Result<()> {
     let is_set = |key| Ok::<_, Failure>(config.boolean("core", key)?.unwrap_or(false));
     let of_commits = change == Change::Commit && is_set("commit-update-summary")?;
     match of_commits || is_set("auto-update-summary")? {
-        true => make(repo, Dict::new(), Vec::new()).await,
+        true => make(repo, Dict::new(), Vec::new(), Duration::ZERO).await,
         false => Ok(()),
     }
 }

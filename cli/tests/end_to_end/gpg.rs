@@ -55,7 +55,20 @@ impl Home {
         path
     }
 
-    fn option(&self) -> String {
+    /// Revokes a key, by the certificate that was made with it.
+    pub(crate) fn revoke(&self, key: &str) {
+        let path = self.0.path().join(format!("openpgp-revocs.d/{key}.rev"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace(":-----BEGIN", "-----BEGIN")).unwrap();
+        self.gpg(&["--import", path.to_str().unwrap()]);
+    }
+
+    /// Signs a commit with our own command.
+    pub(crate) fn sign_commit(&self, repo: &Path, rev: &str, key: &str) {
+        treeferry(repo, ["gpg-sign", &self.option(), rev, key]).success();
+    }
+
+    pub(crate) fn option(&self) -> String {
         format!("--gpg-homedir={}", self.path())
     }
 }

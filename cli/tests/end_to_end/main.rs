@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attacks;
 mod damage;
 mod gpg;
 mod hand_over;
@@ -12,6 +13,7 @@ mod hostile;
 mod killed;
 mod memory;
 mod network;
+mod publish;
 mod pull;
 mod signed;
 mod trouble;

@@ -19,6 +19,10 @@ pub(crate) enum Answer {
     HalfThenClose,
     /// Not at all, for as long as the client waits.
     Hang,
+    /// With bytes that do not end, for as long as the client takes them.
+    Endless,
+    /// With the file, a byte at a time, five in a second.
+    Drip,
 }
 
 /// A running server. Its threads end with the connections, or with the process.
@@ -92,6 +96,18 @@ fn converse(
                 )?;
             }
             (Answer::Hang, _) => return wait_for_end(&mut stream),
+            (Answer::Endless, _) => return without_end(&mut stream),
+            (Answer::Drip, Some(bytes)) => {
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                    bytes.len()
+                )?;
+                for byte in bytes {
+                    stream.write_all(&[byte])?;
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
             (_, None) => write!(
                 stream,
                 "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -122,6 +138,13 @@ fn converse(
 
 fn file_of(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
+}
+
+fn without_end(stream: &mut TcpStream) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+    loop {
+        stream.write_all(&[0x5a; 65536])?;
+    }
 }
 
 fn wait_for_end(stream: &mut TcpStream) -> std::io::Result<()> {

@@ -31,11 +31,16 @@ impl RemoteRepo for ArchiveRemote {
     }
 
     async fn read_summary(&self) -> Result<Option<SignedSummary>> {
-        let Some(summary) = Self::read_summary(self, None).await?.into_bytes() else {
-            return Ok(None);
-        };
-        let signature = self.read_summary_signature(None).await?.into_bytes();
-        Ok(Some(SignedSummary { summary, signature }))
+        // The signature first: a publisher has it cover the old and the new one for a while before
+        // the new one comes, so that what is read after it fits.
+        let signature = Self::read_summary_signature(self, None).await?.into_bytes();
+        let summary = Self::read_summary(self, None).await?.into_bytes();
+        Ok(summary.map(|summary| SignedSummary { summary, signature }))
+    }
+
+    async fn read_summary_signature(&self) -> Result<Option<Bytes>> {
+        let signature = Self::read_summary_signature(self, None).await?;
+        Ok(signature.into_bytes())
     }
 
     async fn read_config(&self) -> Result<Option<Bytes>> {

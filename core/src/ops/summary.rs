@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -15,9 +16,9 @@ use crate::format::{
     Checksum, CollectionId, Commit, DirMeta, DirTree, ObjectName, ObjectType, RemoteName, Summary,
     SummaryRef, Xattrs,
 };
-use crate::ops::sign::{add, make};
+use crate::ops::sign::{add, make, sign_commit};
 use crate::repo::{RemoteConfig, Repo, bad, load_metadata};
-use crate::sign::Signer;
+use crate::sign::{Scheme, Signatures, Signer, add_signature, signatures_in};
 use crate::store::{
     BatchOptions, ExpectedRef, Incoming, LockKind, RefAnswer, RefName, RefSpace, RefUpdate,
     RefValue, SignedSummary,
@@ -43,17 +44,40 @@ pub struct SummaryOptions {
     pub metadata: Dict,
     /// Who signs it.
     pub signers: Vec<Arc<dyn Signer>>,
+    /// How long a signature that covers the old summary and the new one stands before the new one
+    /// comes: longer than any reader takes between its requests for the two files.
+    pub grace: Duration,
     /// The static deltas by name (`FROM-TO`, or `TO`), and what their superblocks hash to.
     pub deltas: Vec<(String, Checksum)>,
 }
 
 /// Makes a summary, has it signed, and puts it in the place of the one that is there. Without signers
 /// the signature of that is removed. Returns its bytes.
+///
+/// Readers over HTTP fetch two files, and see them change one after the other. So a signed summary is
+/// followed by another in three steps: signatures over both beside the old one; after the grace, the
+/// new one; then its own signatures alone. Whichever two a reader gets that asks for the signature
+/// first, and for the summary before the grace is over, they fit.
 pub async fn update_summary(repo: &Repo, options: &SummaryOptions) -> Result<Bytes> {
     let lock = repo.objects().lock(LockKind::Shared).await?;
     let summary = Bytes::from(build_summary(repo, options).await?.to_bytes());
     let mut signatures = Dict::new();
     add(&mut signatures, &make(&summary, &options.signers).await?)?;
+    if !signatures.is_empty()
+        && let Some(covering) = covering(repo, &summary, &signatures).await?
+    {
+        let state = repo.state();
+        state.write_summary(Some(covering.clone())).await?;
+        if !options.grace.is_zero() {
+            tokio::time::sleep(options.grace).await;
+        }
+        let signature = covering.signature;
+        let both = SignedSummary {
+            summary: summary.clone(),
+            signature,
+        };
+        state.write_summary(Some(both)).await?;
+    }
     let signed = SignedSummary {
         summary: summary.clone(),
         signature: (!signatures.is_empty()).then(|| signatures.encode().into()),
@@ -61,6 +85,31 @@ pub async fn update_summary(repo: &Repo, options: &SummaryOptions) -> Result<Byt
     repo.state().write_summary(Some(signed)).await?;
     drop(lock);
     Ok(summary)
+}
+
+/// Returns the summary that is there with its signatures and those over the one that follows;
+/// `None` when it is not signed, or the same.
+async fn covering(repo: &Repo, next: &Bytes, over_next: &Dict) -> Result<Option<SignedSummary>> {
+    let Some(held) = repo.state().read_summary().await? else {
+        return Ok(None);
+    };
+    let Some(Ok(mut both)) = held.signature.as_deref().map(Dict::decode) else {
+        return Ok(None);
+    };
+    if held.summary == *next {
+        return Ok(None);
+    }
+    for scheme in Scheme::ALL {
+        if let Signatures::Some(signatures) = signatures_in(over_next, scheme) {
+            for signature in signatures {
+                add_signature(&mut both, scheme, signature.to_vec())?;
+            }
+        }
+    }
+    Ok(Some(SignedSummary {
+        summary: held.summary,
+        signature: Some(both.encode().into()),
+    }))
 }
 
 /// Makes a summary without writing it.
@@ -286,6 +335,9 @@ pub async fn commit_repo_metadata(
         put?;
     }
     batch.commit().await?;
+    if !options.signers.is_empty() {
+        sign_commit(repo, &checksum, &options.signers).await?;
+    }
     let update = RefUpdate {
         name: name.clone(),
         expected: old.map_or(ExpectedRef::Absent, ExpectedRef::Value),

@@ -31,6 +31,9 @@ pub trait RemoteRepo: Debug + Send + Sync + 'static {
     /// Returns the summary with its signature.
     async fn read_summary(&self) -> Result<Option<SignedSummary>>;
 
+    /// Returns the signature of the summary alone, the bytes of an `a{sv}`.
+    async fn read_summary_signature(&self) -> Result<Option<Bytes>>;
+
     /// Returns the configuration, the bytes of a key file.
     async fn read_config(&self) -> Result<Option<Bytes>>;
 
@@ -69,6 +72,11 @@ impl RemoteRepo for Repo {
 
     async fn read_summary(&self) -> Result<Option<SignedSummary>> {
         self.state().read_summary().await
+    }
+
+    async fn read_summary_signature(&self) -> Result<Option<Bytes>> {
+        let summary = self.state().read_summary().await?;
+        Ok(summary.and_then(|signed| signed.signature))
     }
 
     async fn read_config(&self) -> Result<Option<Bytes>> {

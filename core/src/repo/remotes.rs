@@ -26,6 +26,10 @@ pub struct RemoteConfig {
     pub collection_id: Option<CollectionId>,
     /// Whether commits must carry an OpenPGP signature.
     pub gpg_verify: Required,
+    /// The most seconds since its summary was made, if there is a limit: `max-summary-age-secs`.
+    pub summary_age_secs_max: Option<u64>,
+    /// The most seconds since a commit of its refs was made: `max-commit-age-secs`.
+    pub commit_age_secs_max: Option<u64>,
     /// Whether the summary must carry an OpenPGP signature.
     pub gpg_verify_summary: Required,
     /// Whether commits must carry another kind of signature.
@@ -132,6 +136,8 @@ impl RemoteConfig {
             content_url: section.string("contenturl")?,
             branches: branches.collect::<Result<_>>()?,
             collection_id: collection_id.transpose()?,
+            summary_age_secs_max: section.number("max-summary-age-secs")?,
+            commit_age_secs_max: section.number("max-commit-age-secs")?,
             gpg_verify: section.required("gpg-verify", Required::Yes)?,
             gpg_verify_summary: section.required("gpg-verify-summary", Required::No)?,
             sign_verify: section.required("sign-verify", Required::No)?,
@@ -227,6 +233,12 @@ impl Section<'_> {
             .string_list(&self.group, key)
             .map_err(|e| self.bad(key, e))?;
         Ok(list.unwrap_or_default())
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>> {
+        self.config
+            .uint64(&self.group, key)
+            .map_err(|e| self.bad(key, e))
     }
 
     fn boolean(&self, key: &str) -> Result<Option<bool>> {

@@ -55,6 +55,9 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ed25519, Self::Spki, Self::Dummy, Self::OpenPgp];
+
     /// Returns the key under which signatures stand in an `a{sv}`, as an `aay`.
     pub fn metadata_key(self) -> &'static str {
         match self {

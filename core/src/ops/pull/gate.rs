@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::refs::Planned;
-use super::{AgeCheck, Bindings, PullOptions, PullSource};
+use super::{AgeCheck, Bindings, Freshness, PullOptions, PullSource};
 use crate::error::{Error, Result, Subject};
 use crate::format::gvariant::Dict;
 use crate::format::{Branch, Checksum, Commit, ObjectName};
@@ -26,6 +26,7 @@ pub(super) struct PullGate {
     bindings: Bindings,
     collection: Option<String>,
     verify: VerifyPolicy,
+    freshness: Freshness,
     asked_for: HashMap<Checksum, Vec<AskedFor>>,
     /// What came for each commit, until it can be kept.
     detached: Mutex<Vec<(Checksum, Bytes)>>,
@@ -72,6 +73,7 @@ impl PullGate {
             bindings: options.bindings,
             collection: options.collection_id.as_ref().map(ToString::to_string),
             verify: options.verify.clone(),
+            freshness: options.freshness,
             asked_for,
             detached: Mutex::default(),
         })
@@ -169,6 +171,10 @@ impl PullGate {
     fn check(&self, asked: &AskedFor, commit: &Commit) -> Result<()> {
         if let (Bindings::Verify, Some(branch)) = (self.bindings, &asked.branch) {
             self.check_bindings(commit, branch)?;
+        }
+        let (limit, now) = (self.freshness.commit_age_secs_max, self.verify.now_secs);
+        if let Some(problem) = Freshness::too_old(limit, commit.timestamp, now)? {
+            return Err(Error::new(crate::ErrorKind::Untrusted, problem));
         }
         if let Some((oldest, reference)) = asked.not_before
             && commit.timestamp < oldest

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use self::deltas::DeltaPlan;
-pub use self::summary::fetch_summary;
+pub use self::summary::{Freshness, SummaryCache, fetch_summary};
 
 use self::deltas::DeltaPull;
 use crate::archive::ArchiveRemote;
@@ -77,6 +77,10 @@ pub struct PullOptions {
     pub age: AgeCheck,
     /// Whether the remote's summary is kept as it is; for mirrors of all refs.
     pub summary: KeepSummary,
+    /// How old what the remote says may be.
+    pub freshness: Freshness,
+    /// Where a signed summary is kept, so that it is fetched only when it changes.
+    pub summary_cache: Option<Arc<dyn SummaryCache>>,
     /// Places on this machine to look in first.
     pub local_caches: Vec<Arc<dyn ObjectSource>>,
     /// Whether static deltas are used.

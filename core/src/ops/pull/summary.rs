@@ -1,9 +1,13 @@
 //! The summary that a pull goes by, verified.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use super::{KeepSummary, PullOptions, PullSource};
+use async_trait::async_trait;
+
+use super::{AgeCheck, KeepSummary, PullOptions, PullSource};
 use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::format::Summary;
 use crate::ops::replicate::Retry;
 use crate::pool::Pool;
 use crate::repo::Repo;
@@ -13,10 +17,60 @@ use crate::transport::retrying;
 
 /// How often a summary that does not fit its signature is read again: over HTTP the two are two
 /// files, and one may have been replaced between the requests.
-const READS_MAX: u32 = 5;
+const READS_MAX: u32 = 6;
 
-/// How long to wait before reading them again; longer each time.
+/// How long to wait before reading them again; longer each time, some 3 seconds in all.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// Where a summary that was verified is kept until the remote signs another.
+#[async_trait]
+pub trait SummaryCache: Debug + Send + Sync + 'static {
+    /// Returns what is kept. It need not be whole, nor what was written: it is verified again.
+    async fn read(&self) -> Result<Option<SignedSummary>>;
+
+    /// Keeps a summary that was verified.
+    async fn write(&self, signed: &SignedSummary) -> Result<()>;
+}
+
+/// How old what a remote says may be. A remote, or who stands before it, can serve what was true
+/// once for as long as it likes; only a limit to its age tells that from silence.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Freshness {
+    /// The most seconds since the summary was made, where it is used; with a limit, one that says
+    /// that it has expired is refused too.
+    pub summary_age_secs_max: Option<u64>,
+    /// The most seconds since a commit was made that a ref is to hold.
+    pub commit_age_secs_max: Option<u64>,
+}
+
+impl Freshness {
+    /// Returns what is wrong with the age of something made at `made_secs`, in words; `None`:
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// When there is a limit, and what time it is is not known.
+    pub(super) fn too_old(
+        limit: Option<u64>,
+        made_secs: u64,
+        now_secs: Option<u64>,
+    ) -> Result<Option<String>> {
+        let Some(limit) = limit else { return Ok(None) };
+        let now = now_secs.ok_or_else(|| {
+            Error::invalid(
+                "there is a limit to the age of things, and it is not said what time it is",
+            )
+        })?;
+        let age = now.saturating_sub(made_secs);
+        Ok((age > limit).then(|| {
+            format!(
+                "was made {age} seconds ago, more than the {limit} that are allowed: the remote may \
+                 be held back at an old state"
+            )
+        }))
+    }
+}
 
 /// Reads the summary if it is needed: to know all refs, to keep it, or because it must be signed.
 pub(super) async fn needed(
@@ -28,13 +82,87 @@ pub(super) async fn needed(
     if !required && !options.refs.is_empty() && options.summary == KeepSummary::No {
         return Ok(None);
     }
-    fetch_summary(
-        repo.pool(),
-        source,
-        &options.verify,
-        &options.replicate.retry,
-    )
-    .await
+    let (policy, retry) = (&options.verify, &options.replicate.retry);
+    let cache = options.summary_cache.as_deref().filter(|_| required);
+    let kept = match cache {
+        Some(cache) => verified(repo.pool(), policy, cache.read().await?).await,
+        None => None,
+    };
+    let about = |error: Error| error.about(Subject::Url(source.repo.describe()));
+    if let Some(kept) = &kept {
+        // As long as the signature is the same, so is what it signs.
+        let read = || source.repo.read_summary_signature();
+        let signature = retrying(retry, || Box::pin(read())).await?;
+        if signature.is_some() && signature == kept.signature {
+            check_age(options, kept, None).map_err(about)?;
+            return Ok(Some(kept.clone()));
+        }
+    }
+    let fetched = fetch_summary(repo.pool(), source, policy, retry).await?;
+    if let Some(fetched) = &fetched {
+        check_age(options, fetched, kept.as_ref()).map_err(about)?;
+        if let Some(cache) = cache {
+            cache.write(fetched).await?;
+        }
+    }
+    Ok(fetched)
+}
+
+/// Returns what is kept if it is worth something.
+async fn verified(
+    pool: &Pool,
+    policy: &VerifyPolicy,
+    kept: Option<SignedSummary>,
+) -> Option<SignedSummary> {
+    match verify(pool, policy, kept.as_ref()).await {
+        Ok(()) => kept,
+        Err(error) => {
+            if kept.is_some() {
+                tracing::debug!(%error, "the summary that was kept is not used");
+            }
+            None
+        }
+    }
+}
+
+/// Checks that a summary is neither stale, nor older than one that was seen.
+fn check_age(
+    options: &PullOptions,
+    signed: &SignedSummary,
+    seen: Option<&SignedSummary>,
+) -> Result<()> {
+    let secs = |signed: &SignedSummary, key: &str| -> Option<u64> {
+        let summary = Summary::parse(&signed.summary).ok()?;
+        Some(u64::from_be(summary.metadata.get(key)?.as_u64()?))
+    };
+    let untrusted = |problem: String| Error::new(ErrorKind::Untrusted, problem);
+    let made = secs(signed, "ostree.summary.last-modified");
+    let (limit, now) = (
+        options.freshness.summary_age_secs_max,
+        options.verify.now_secs,
+    );
+    if let Some(problem) = Freshness::too_old(limit, made.unwrap_or(0), now)? {
+        return Err(untrusted(format!("its summary {problem}")));
+    }
+    let expires = secs(signed, "ostree.summary.expires").filter(|_| limit.is_some());
+    if let (Some(expires), Some(now)) = (expires, now)
+        && expires <= now
+    {
+        let problem = format!("its summary expired {} seconds ago", now - expires);
+        return Err(untrusted(problem));
+    }
+    let seen = seen.and_then(|seen| secs(seen, "ostree.summary.last-modified"));
+    if let (Some(seen), Some(made)) = (seen, made)
+        && made < seen
+        && options.age != AgeCheck::Any
+    {
+        let problem = format!(
+            "its summary is older (made at {made}) than one that was seen (made at {seen}): a step \
+             back is refused"
+        );
+        return Err(untrusted(problem));
+    }
+    Ok(())
 }
 
 /// Reads the summary of a remote, and verifies it if that is required; `None`: there is none.

@@ -1,0 +1,164 @@
+//! Summaries that are published while clients poll: whatever pair of files a client gets, it fits.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::gpg::Home;
+use crate::support::run::{Ran, ostree, treeferry};
+use crate::support::serve::Serving;
+use crate::support::tree::write;
+use crate::support::{Place, assert_c_fsck, rev};
+
+/// How long a publisher waits. Longer than a client takes from one of the two files to the other,
+/// on a machine that does much else.
+const GRACE: &str = "--grace=0.3";
+
+type Run = fn(&Path, Vec<String>) -> Ran;
+
+/// A client that pulls for as long as it is let, and counts.
+fn poll(repo: PathBuf, run: Run, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let mut polls = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let pull = ["pull", "origin", "main"].map(str::to_owned).to_vec();
+            run(&repo, pull).success();
+            // What a ref holds is there, all of it.
+            let list = ["ls", "-R", "origin:main"].map(str::to_owned).to_vec();
+            run(&repo, list).success();
+            polls += 1;
+        }
+        polls
+    })
+}
+
+fn publish_under_readers(publications: usize) {
+    let (place, home) = (Place::new(), Home::new());
+    let key = home.key("owner", "ed25519");
+    let (by, of) = (format!("--gpg-sign={key}"), home.option());
+    let source = place.init_unsynced("source", "archive");
+    let publish = |number: usize| {
+        write(&place.join("tree"), "file", format!("{number}").as_bytes());
+        let tree = format!("--tree=dir={}", place.join("tree").display());
+        treeferry(&source, ["commit", "-b", "main", &tree, &by, &of]).success();
+        treeferry(&source, ["summary", "-u", GRACE, &by, &of]).success();
+    };
+    publish(0);
+    let server = Serving::start(&source);
+    let keys = home.export(&place, "keys", &key);
+    let import = format!("--gpg-import={}", keys.display());
+    let client = |name: &str| {
+        let repo = place.init_unsynced(name, "archive");
+        let summary = "--set=gpg-verify-summary=true";
+        treeferry(
+            &repo,
+            ["remote", "add", summary, &import, "origin", server.url()],
+        )
+        .success();
+        repo
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients = [client("ours"), client("theirs")];
+    let runs: [Run; 2] = [
+        |repo, args| treeferry(repo, args),
+        |repo, args| ostree(repo, args),
+    ];
+    let polls = [0, 1].map(|at| poll(clients[at].clone(), runs[at], stop.clone()));
+    let started = Instant::now();
+    for number in 1..=publications {
+        publish(number);
+        assert!(
+            polls.iter().all(|poll| !poll.is_finished()),
+            "a client failed"
+        );
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    stop.store(true, Ordering::Relaxed);
+    let polls = polls.map(|poll| poll.join().unwrap());
+    println!(
+        "{publications} publications in {:?}; polls of ours and of C: {polls:?}",
+        started.elapsed()
+    );
+    assert!(
+        polls.iter().all(|polls| *polls >= publications / 4),
+        "{polls:?}"
+    );
+    let head = rev(&source, "main");
+    for (client, run) in clients.iter().zip(runs) {
+        run(
+            client,
+            ["pull", "origin", "main"].map(str::to_owned).to_vec(),
+        )
+        .success();
+        assert_eq!(rev(client, "origin:main"), head);
+        assert_c_fsck(client);
+    }
+}
+
+#[test]
+#[cfg_attr(not(all(has_ostree, has_gpg)), ignore = "needs ostree and gpg")]
+fn polling_clients_of_both_kinds_never_see_a_summary_that_does_not_fit() {
+    publish_under_readers(15);
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour; run with --long. Needs ostree and gpg"]
+fn a_thousand_publications_under_polling_clients_of_both_kinds() {
+    publish_under_readers(1000);
+}
+
+#[test]
+#[cfg_attr(not(all(has_ostree, has_gpg)), ignore = "needs ostree and gpg")]
+fn the_cache_of_summaries_is_shared_with_c() {
+    let (place, home) = (Place::new(), Home::new());
+    let key = home.key("owner", "ed25519");
+    let (by, of) = (format!("--gpg-sign={key}"), home.option());
+    let source = place.init("source", "archive");
+    write(&place.join("tree"), "file", b"content");
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    treeferry(&source, ["commit", "-b", "main", &tree, &by, &of]).success();
+    treeferry(&source, ["summary", "-u", &by, &of]).success();
+    let server = crate::support::raw_server::RawServer::start(&source, |_, _| {
+        crate::support::raw_server::Answer::File
+    });
+    let keys = home.export(&place, "keys", &key);
+    let import = format!("--gpg-import={}", keys.display());
+    let runs: [Run; 2] = [
+        |repo, args| treeferry(repo, args),
+        |repo, args| ostree(repo, args),
+    ];
+    let pull = || ["pull", "origin", "main"].map(str::to_owned).to_vec();
+    for (first, second) in [(runs[0], runs[1]), (runs[1], runs[0])] {
+        let place = Place::new();
+        let repo = place.init("repo", "bare-user");
+        let add = [
+            "remote",
+            "add",
+            "--set=gpg-verify-summary=true",
+            &import,
+            "origin",
+            server.url(),
+        ];
+        treeferry(&repo, add).success();
+        first(&repo, pull()).success();
+        let cached =
+            |name: &str| std::fs::read(repo.join("tmp/cache/summaries").join(name)).unwrap();
+        let served = |name: &str| std::fs::read(source.join(name)).unwrap();
+        assert_eq!(cached("origin"), served("summary"));
+        assert_eq!(cached("origin.sig"), served("summary.sig"));
+        let before = server.requests().len();
+        second(&repo, pull()).success();
+        let asked = server.requests().split_off(before);
+        let summaries = asked
+            .iter()
+            .filter(|(_, path)| path.ends_with("/summary"))
+            .count();
+        assert_eq!(summaries, 0, "{asked:?}");
+        // One that was torn is worth nothing, and is mended.
+        std::fs::write(repo.join("tmp/cache/summaries/origin"), b"torn").unwrap();
+        treeferry(&repo, ["pull", "origin", "main"]).success();
+        assert_eq!(cached("origin"), served("summary"));
+    }
+}
