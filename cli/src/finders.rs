@@ -86,7 +86,7 @@ pub(crate) async fn find(
     let mut found = Vec::new();
     if finders.contains(&Finder::Mount) {
         for volume in Volume::plugged_in()? {
-            on_volume(&volume.mount_point, &remotes, pairs, &mut found).await;
+            on_volume(session, &volume.mount_point, &remotes, pairs, &mut found).await;
         }
     }
     if finders.contains(&Finder::Config) {
@@ -130,7 +130,13 @@ async fn remotes_of_collections(opened: &Opened, pairs: &[Pair]) -> Result<Vec<R
 
 /// Looks at the repositories of a stick. What a later one has is left out if an earlier one of the
 /// same stick has it as new.
-async fn on_volume(mount: &Path, remotes: &[RemoteConfig], pairs: &[Pair], found: &mut Vec<Found>) {
+async fn on_volume(
+    session: &Session,
+    mount: &Path,
+    remotes: &[RemoteConfig],
+    pairs: &[Pair],
+    found: &mut Vec<Found>,
+) {
     let Ok(stick) = Stick::open(mount) else {
         return;
     };
@@ -145,7 +151,7 @@ async fn on_volume(mount: &Path, remotes: &[RemoteConfig], pairs: &[Pair], found
             }
         };
         for remote in remotes {
-            match in_repo(&opened, remote, pairs, &uri).await {
+            match in_repo(session, &opened, remote, pairs, &uri).await {
                 Ok(mut one) => {
                     one.refs.retain(|pair, newest| {
                         let earlier = of_stick.iter().filter_map(|found| found.refs.get(pair));
@@ -161,6 +167,7 @@ async fn on_volume(mount: &Path, remotes: &[RemoteConfig], pairs: &[Pair], found
 }
 
 async fn in_repo(
+    session: &Session,
     opened: &Opened,
     remote: &RemoteConfig,
     pairs: &[Pair],
@@ -169,7 +176,7 @@ async fn in_repo(
     let repo = &opened.repo;
     let source = PullSource::from(repo.clone());
     let own = repo.collection_id().await?;
-    let policy = trust::of_remote(remote)?;
+    let policy = trust::at_hand(session, remote).await?;
     let summary = source.repo.read_summary().await?;
     let mut refs = BTreeMap::new();
     for pair in of_collection(pairs, remote) {
@@ -206,7 +213,7 @@ async fn configured(
     remote: &RemoteConfig,
     pairs: &[Pair],
 ) -> Result<Option<Found>> {
-    let policy = trust::of_remote(remote)?;
+    let policy = trust::at_hand(session, remote).await?;
     let http = source::http_options(repo, remote, session.name).await?;
     let source = source::open(&remote.url, remote.content_url.as_deref(), &http).await?;
     let Some(summary) = source.repo.read_summary().await? else {

@@ -227,7 +227,7 @@ pub(crate) async fn open_origin(
     address: &OsStr,
 ) -> Result<(Origin, VerifyPolicy)> {
     if let Some((repo, remote)) = named_remote(session, address).await? {
-        let verify = trust::of_remote(&remote)?;
+        let verify = trust::at_hand(session, &remote).await?;
         let http = source::http_options(&repo, &remote, session.name).await?;
         let origin = open_url(&remote.url, remote.content_url.as_deref(), &http).await?;
         return Ok((origin, verify));

@@ -14,7 +14,7 @@ use crate::dates;
 use crate::failure::Result;
 use crate::keys::dummy_keys;
 use crate::place::Opened;
-use crate::session::{configs, repo_of};
+use crate::session::{Session, configs, repo_of};
 use crate::verbs::remote::verification_key;
 
 /// Returns what must be signed of what comes from a remote, by its configuration.
@@ -26,6 +26,11 @@ pub(crate) async fn of_remote(opened: &Opened, remote: &RemoteConfig) -> Result<
     policy.now_secs = Some(dates::now());
     let (commits, summary) = (remote.gpg_verify, remote.gpg_verify_summary);
     Ok(policy.and(of_keyrings(opened, remote, commits, summary).await?))
+}
+
+/// Returns what [`of_remote`] does, of a remote of the repository at hand.
+pub(crate) async fn at_hand(session: &Session, remote: &RemoteConfig) -> Result<VerifyPolicy> {
+    of_remote(&session.open_place().await?, remote).await
 }
 
 /// Returns the policy that what is required carries a signature by the keyrings of a remote.

@@ -181,7 +181,7 @@ async fn pull_from(
     options.collection_id = Some(id.clone());
     // What is offered as new must not take a device back.
     options.age = AgeCheck::NotOlderThanRef;
-    options.verify = trust::of_remote(&one.remote)?;
+    options.verify = trust::at_hand(session, &one.remote).await?;
     // The summary was verified when it was read, and lists refs of all collections.
     options.verify.summary = treeferry_core::sign::Trust::Anyone;
     if args.disable_fsync {
