@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use treeferry_core::error::{Error, ErrorKind, Result, Subject};
 use treeferry_core::format::keyfile::KeyFile;
+use treeferry_core::store::StoreConfig;
 
 use crate::free_space::MinFree;
-
 use crate::mode::FsMode;
 use crate::sys::Durable;
 
@@ -40,7 +40,7 @@ impl Config {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let file = KeyFile::parse(bytes)
             .map_err(|e| Error::invalid("the repository's config cannot be read").because(e))?;
-        let core = Core(&file);
+        let core = StoreConfig::new(&file);
         match core.text("repo_version")?.as_deref() {
             Some("1") => {}
             Some(version) => {
@@ -54,88 +54,32 @@ impl Config {
             Some(mode) => mode.parse().map_err(|e: Error| e.about(key("mode")))?,
             None => FsMode::Bare,
         };
-        let lock_timeout = match core.number("lock-timeout-secs", 300, -1)? {
-            -1 => LockTimeout::Forever,
-            seconds => LockTimeout::After(seconds_of(seconds)),
+        let lock_timeout = match core.lock_wait()? {
+            None => LockTimeout::Forever,
+            Some(wait) => LockTimeout::After(wait),
         };
-        let durable = match core.boolean("fsync", true)? {
-            true => Durable::Yes,
-            false => Durable::No,
+        let durable = match core.boolean("fsync")? {
+            Some(false) => Durable::No,
+            Some(true) | None => Durable::Yes,
         };
         Ok(Self {
             mode,
             durable,
-            per_object_sync: core.boolean("per-object-fsync", false)?,
-            locking: core.boolean("locking", true)?,
+            per_object_sync: core.boolean("per-object-fsync")?.unwrap_or(false),
+            locking: core.boolean("locking")?.unwrap_or(true),
             lock_timeout,
             min_free: MinFree::parse(
                 core.text("min-free-space-size")?.as_deref(),
                 core.text("min-free-space-percent")?.as_deref(),
             )?,
-            tmp_expiry: seconds_of(core.number("tmp-expiry-secs", 86_400, 0)?),
+            tmp_expiry: core.expiry()?,
             parent: core
                 .text("parent")?
                 .filter(|p| !p.is_empty())
                 .map(PathBuf::from),
-            zlib_level: zlib_level(&file)?,
+            zlib_level: core.deflate_level()?,
         })
     }
-}
-
-/// Returns the bytes of the `config` of a new repository, as `ostree init` writes it.
-pub(crate) fn new_config(mode: FsMode, collection_id: Option<&str>) -> String {
-    let mode = mode.config_value();
-    let collection = collection_id.map_or(String::new(), |id| format!("collection-id={id}\n"));
-    format!("[core]\nrepo_version=1\nmode={mode}\n{collection}")
-}
-
-struct Core<'a>(&'a KeyFile);
-
-impl Core<'_> {
-    fn text(&self, name: &str) -> Result<Option<String>> {
-        let value = self.0.string("core", name);
-        value.map_err(|e| Error::invalid("cannot be read").because(e).about(key(name)))
-    }
-
-    fn boolean(&self, name: &str, default: bool) -> Result<bool> {
-        let value = self.0.boolean("core", name);
-        let value = value.map_err(|e| {
-            let problem = "expected 'true' or 'false'";
-            Error::invalid(problem).because(e).about(key(name))
-        })?;
-        Ok(value.unwrap_or(default))
-    }
-
-    fn number(&self, name: &str, default: i64, min: i64) -> Result<i64> {
-        let Some(text) = self.text(name)? else {
-            return Ok(default);
-        };
-        match text.trim().parse() {
-            Ok(number) if number >= min => Ok(number),
-            _ => {
-                let problem = format!("'{text}' is not a number of seconds from {min} up");
-                Err(wrong(name, ErrorKind::Invalid, problem))
-            }
-        }
-    }
-}
-
-fn zlib_level(file: &KeyFile) -> Result<u8> {
-    let Some(text) = file.get_raw("archive", "zlib-level") else {
-        return Ok(6);
-    };
-    match text.trim().parse() {
-        Ok(level @ 1..=9) => Ok(level),
-        _ => {
-            let problem = format!("'{text}' is not a level from 1 (fast) to 9 (small)");
-            let key = Subject::ConfigKey("archive.zlib-level".into());
-            Err(Error::invalid(problem).about(key))
-        }
-    }
-}
-
-fn seconds_of(seconds: i64) -> Duration {
-    Duration::from_secs(seconds.unsigned_abs())
 }
 
 pub(crate) fn key(name: &str) -> Subject {

@@ -11,9 +11,9 @@ use treeferry_core::codec::{Codec, FlateCodec};
 use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::format::CollectionId;
 use treeferry_core::pool::Pool;
-use treeferry_core::store::{LockGuard, LockKind};
+use treeferry_core::store::{LockGuard, LockKind, new_config};
 
-use crate::config::{CONFIG_BYTES_MAX, Config, LockTimeout, new_config};
+use crate::config::{CONFIG_BYTES_MAX, Config, LockTimeout};
 use crate::list::InodeIndex;
 use crate::lock::{
     FileLock, REPO_LOCK, STATE_LOCK, STATE_LOCK_TIMEOUT, wait_for_lock, wait_to_read,
@@ -138,8 +138,7 @@ impl FsRepo {
             sys::make_dirs(dir.as_fd(), name, Durable::Yes).map_err(about)?;
         }
         // The config comes last: with it, the directory is a repository.
-        let id = options.collection_id.as_ref().map(CollectionId::as_str);
-        let config = new_config(mode, id);
+        let config = new_config(mode.config_value(), options.collection_id.as_ref());
         let file_mode = Mode::from_raw_mode(0o644);
         if sys::stat(dir.as_fd(), "config")?.is_none() {
             let bytes = config.as_bytes();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use treeferry_core::error::{Error, ErrorKind, Result, Subject};
 use treeferry_core::format::CollectionId;
 use treeferry_core::format::keyfile::KeyFile;
+use treeferry_core::store::StoreConfig;
 
 use crate::db::Sync;
 
@@ -22,8 +23,7 @@ pub(crate) struct Settings {
 ///
 /// Its mode is that of archives: headers are kept whole whatever they say, content deflated.
 pub(crate) fn new_config(collection_id: Option<&CollectionId>) -> String {
-    let collection = collection_id.map_or(String::new(), |id| format!("collection-id={id}\n"));
-    format!("[core]\nrepo_version=1\nmode=archive-z2\n{collection}")
+    treeferry_core::store::new_config("archive-z2", collection_id)
 }
 
 impl Settings {
@@ -31,54 +31,23 @@ impl Settings {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self> {
         let file = KeyFile::parse(bytes)
             .map_err(|e| Error::invalid("the repository's config cannot be read").because(e))?;
-        let core = Core(&file);
+        let core = StoreConfig::new(&file);
         expect(&core, "repo_version", &["1"])?;
         expect(&core, "mode", &["archive-z2", "archive"])?;
-        let lock_wait = match core.number("lock-timeout-secs", 300, -1)? {
-            -1 => None,
-            seconds => Some(Duration::from_secs(seconds.unsigned_abs())),
-        };
-        let fsync = file.boolean("core", "fsync").map_err(|e| {
-            let problem = "expected 'true' or 'false'";
-            Error::invalid(problem).because(e).about(key("fsync"))
-        })?;
-        let sync = match fsync {
+        let sync = match core.boolean("fsync")? {
             Some(false) => Sync::Later,
             Some(true) | None => Sync::Now,
         };
-        let expiry = core.number("tmp-expiry-secs", 86_400, 0)?;
         Ok(Self {
             sync,
-            lock_wait,
-            expiry: Duration::from_secs(expiry.unsigned_abs()),
-            deflate_level: deflate_level(&file)?,
+            lock_wait: core.lock_wait()?,
+            expiry: core.expiry()?,
+            deflate_level: core.deflate_level()?,
         })
     }
 }
 
-struct Core<'a>(&'a KeyFile);
-
-impl Core<'_> {
-    fn text(&self, name: &str) -> Result<Option<String>> {
-        let value = self.0.string("core", name);
-        value.map_err(|e| Error::invalid("cannot be read").because(e).about(key(name)))
-    }
-
-    fn number(&self, name: &str, default: i64, min: i64) -> Result<i64> {
-        let Some(text) = self.text(name)? else {
-            return Ok(default);
-        };
-        match text.trim().parse() {
-            Ok(number) if number >= min => Ok(number),
-            _ => {
-                let problem = format!("'{text}' is not a number of seconds from {min} up");
-                Err(Error::invalid(problem).about(key(name)))
-            }
-        }
-    }
-}
-
-fn expect(core: &Core<'_>, name: &str, known: &[&str]) -> Result<()> {
+fn expect(core: &StoreConfig<'_>, name: &str, known: &[&str]) -> Result<()> {
     let found = core.text(name)?.unwrap_or_default();
     if known.contains(&found.as_str()) {
         return Ok(());
@@ -86,20 +55,6 @@ fn expect(core: &Core<'_>, name: &str, known: &[&str]) -> Result<()> {
     let expected = known[0];
     let problem = format!("is '{found}', which a repository in SQLite cannot be: use '{expected}'");
     Err(Error::new(ErrorKind::Unsupported, problem).about(key(name)))
-}
-
-fn deflate_level(file: &KeyFile) -> Result<u8> {
-    let Some(text) = file.get_raw("archive", "zlib-level") else {
-        return Ok(6);
-    };
-    match text.trim().parse() {
-        Ok(level @ 1..=9) => Ok(level),
-        _ => {
-            let problem = format!("'{text}' is not a level from 1 (fast) to 9 (small)");
-            let key = Subject::ConfigKey("archive.zlib-level".into());
-            Err(Error::invalid(problem).about(key))
-        }
-    }
 }
 
 fn key(name: &str) -> Subject {

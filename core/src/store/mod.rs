@@ -5,6 +5,7 @@
 //! mutable or named otherwise ([`RepoState`]).
 
 mod body;
+mod config;
 mod content_reader;
 mod filez_reader;
 mod incoming;
@@ -18,6 +19,7 @@ mod resumable;
 mod scratch;
 
 pub use body::{Body, Payload};
+pub use config::{StoreConfig, new_config};
 pub use content_reader::ContentReader;
 pub use filez_reader::FilezReader;
 pub use incoming::{HeaderCheck, Incoming};

@@ -46,10 +46,8 @@ use super::remote::CONFIG_BYTES_MAX;
 use super::{ArchiveRemote, FileVersion, IfChanged, read};
 use crate::error::{Error, Result, Subject};
 use crate::format::keyfile::KeyFile;
+use crate::store::{StoreConfig, new_config};
 use crate::transport::{Precondition, PutAnswer, RemotePath, WritableTransport, retrying};
-
-/// How hard content is deflated where the configuration does not say.
-const DEFLATE_LEVEL: u8 = 6;
 
 /// A repository in the archive layout over a writable transport. A clone is the same handle.
 #[derive(Clone)]
@@ -107,9 +105,7 @@ impl ArchiveStore {
         create: CreateArchive,
         options: ArchiveOptions,
     ) -> Result<Self> {
-        let id = create.collection_id.as_ref();
-        let collection = id.map_or(String::new(), |id| format!("collection-id={id}\n"));
-        let config = format!("[core]\nrepo_version=1\nmode=archive-z2\n{collection}");
+        let config = new_config("archive-z2", create.collection_id.as_ref());
         let path = fixed_path(CONFIG_PATH);
         let config = Bytes::from(config);
         let absent = || Precondition::Absent;
@@ -236,15 +232,5 @@ fn check_config(bytes: &[u8]) -> Result<u8> {
             return Err(Error::unsupported(problem));
         }
     }
-    match file.get_raw("archive", "zlib-level").map(str::trim) {
-        None => Ok(DEFLATE_LEVEL),
-        Some(text) => match text.parse() {
-            Ok(level @ 1..=9) => Ok(level),
-            _ => {
-                let problem = format!("'{text}' is not a level from 1 (fast) to 9 (small)");
-                let key = Subject::ConfigKey("archive.zlib-level".into());
-                Err(Error::invalid(problem).about(key))
-            }
-        },
-    }
+    StoreConfig::new(&file).deflate_level()
 }
