@@ -12,7 +12,6 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use treeferry_backend_fs::FsRepo;
 use treeferry_backend_sqlite::{CreateOptions, OpenOptions, SqliteRepo};
@@ -25,7 +24,7 @@ use treeferry_transport_http::HttpOptions;
 use treeferry_transport_usb::FileLimit;
 
 use crate::failure::{Failure, Result};
-use crate::session::{Session, has_remote, open_fs, remote_config, repo_of};
+use crate::session::{Session, has_remote, open_fs, remote_config, repo_of, with_spill};
 use crate::{mirrors, source, stick, trust};
 
 /// What is said of a place that is not among those above.
@@ -104,7 +103,7 @@ impl Place {
                     ErrorKind::Missing => self.not_there(error),
                     _ => error.into(),
                 })?;
-                Ok(self.opened(Repo::new(Arc::new(sqlite))))
+                Ok(self.opened(sqlite.into()))
             }
             Self::Usb(path) => match stick::open(path).await? {
                 Some(opened) => Ok(opened.named(self)),
@@ -128,7 +127,7 @@ impl Place {
                     ..CreateOptions::default()
                 };
                 let sqlite = SqliteRepo::create(path.clone(), options).await?;
-                Ok(self.opened(Repo::new(Arc::new(sqlite))))
+                Ok(self.opened(sqlite.into()))
             }
             Self::Usb(path) => {
                 let made = stick::create(path, collection_id).await?;
@@ -175,7 +174,7 @@ impl Opened {
 
     pub(crate) fn elsewhere(repo: Repo) -> Self {
         Self {
-            repo,
+            repo: with_spill(repo),
             fs: None,
             limit: FileLimit::None,
         }
@@ -294,7 +293,17 @@ impl From<Origin> for PullSource {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[test]
+    fn names_that_are_too_many_for_memory_go_somewhere_wherever_the_repository_is() {
+        let repo = Repo::new(Arc::new(treeferry_core::store::MemoryStore::default()));
+        assert_eq!(repo.spill().place, None);
+        let opened = Opened::elsewhere(repo);
+        assert!(opened.repo.spill().place.is_some());
+    }
 
     fn parse(text: &str) -> Result<Place> {
         Place::parse(OsStr::new(text))

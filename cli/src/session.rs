@@ -8,6 +8,7 @@ use treeferry_backend_fs::{FsRepo, OpenOptions, SplitXattrs};
 use treeferry_core::format::keyfile::KeyFile;
 use treeferry_core::format::{Checksum, ObjectName, RemoteName};
 use treeferry_core::repo::{RemoteConfig, Repo, Rev};
+use treeferry_core::spill::SpillPlace;
 use treeferry_core::{ErrorKind, Subject};
 
 use crate::failure::{Failure, Result};
@@ -134,7 +135,23 @@ pub(crate) async fn open_fs(path: PathBuf) -> Result<FsRepo> {
 
 /// Returns the repository in a directory as the verbs see any.
 pub(crate) fn repo_of(fs: FsRepo) -> Repo {
-    Repo::new(std::sync::Arc::new(fs))
+    with_spill(Repo::new(std::sync::Arc::new(fs)))
+}
+
+/// Where large temporary files belong by custom: on a disk, where `/tmp` is often in memory.
+const LARGE_TEMPORARY_FILES: &str = "/var/tmp";
+
+/// Gives names of objects that are too many for memory a place to go where the repository has none
+/// of its own, or none that can be written: `$TMPDIR`, else `/var/tmp`.
+pub(crate) fn with_spill(repo: Repo) -> Repo {
+    let temporary = std::env::var_os("TMPDIR").filter(|path| !path.is_empty());
+    let temporary = temporary.unwrap_or_else(|| LARGE_TEMPORARY_FILES.into());
+    let mut spill = repo.spill().clone();
+    spill.place = Some(match spill.place.take() {
+        Some(own) => own.or(temporary),
+        None => SpillPlace::new(temporary),
+    });
+    repo.with_spill(spill)
 }
 
 /// Returns the configuration of a repository and those of its parents, whose remotes it has too.

@@ -13,11 +13,13 @@ use futures::stream::BoxStream;
 use support::{Pile, header};
 use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::format::{Branch, Checksum, ObjectName, ObjectType};
+use treeferry_core::ops::diff::diff_stats;
 use treeferry_core::ops::fsck::{FsckExtent, FsckOptions, fsck};
 use treeferry_core::ops::prune::{PruneOptions, PruneRoots, prune};
 use treeferry_core::ops::replicate::{ReplicateOptions, replicate};
 use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata, update_summary};
 use treeferry_core::repo::{Depth, History, ReachOptions, ReachRoot, Repo};
+use treeferry_core::spill::{Spill, SpillPlace};
 use treeferry_core::store::{
     Batch, BatchOptions, Body, Encoding, ExpectedRef, Listed, LocalObjects, LockGuard, LockKind,
     MemoryStore, ObjectSource, ObjectStore, RefName, RefUpdate, RefValue, ResumableSource, Scratch,
@@ -262,4 +264,35 @@ fn all_verbs_can_be_spawned() {
     is_send(repo.reach(&[], &ReachOptions::default()));
     is_send(update_summary(&repo, &SummaryOptions::default()));
     is_send(commit_repo_metadata(&repo, &SummaryOptions::default()));
+}
+
+#[tokio::test]
+async fn what_is_kept_and_what_goes_may_be_too_much_for_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _, commits) = filled().await;
+    let in_memory = Repo::new(Arc::new(store));
+    let expected_stats = diff_stats(&in_memory, &commits[0], &commits[2])
+        .await
+        .unwrap();
+    assert!(expected_stats.common_objects > 0);
+    let expected = prune(&in_memory, &last_only()).await.unwrap();
+    assert!(expected.objects_pruned > 4);
+    for max in [1, 2, 5] {
+        let mut spill = Spill::to(Some(SpillPlace::new(dir.path())));
+        spill.names_in_memory_max = max;
+        let (store, _, _) = filled().await;
+        let repo = Repo::new(Arc::new(store)).with_spill(spill);
+        let stats = diff_stats(&repo, &commits[0], &commits[2]).await.unwrap();
+        assert_eq!(stats, expected_stats);
+        let mut report = prune(&repo, &last_only()).await.unwrap();
+        report.commits_pruned.sort();
+        let mut same = expected.clone();
+        same.commits_pruned.sort();
+        assert_eq!(report, same);
+        let found = fsck(&repo, &FsckOptions::default()).await.unwrap();
+        assert!(found.is_sound());
+        let again = prune(&repo, &last_only()).await.unwrap();
+        assert_eq!(again.objects_pruned, 0);
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -9,6 +9,8 @@ use treeferry_core::codec::{Codec, FlateCodec};
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::CollectionId;
 use treeferry_core::pool::Pool;
+use treeferry_core::repo::Repo;
+use treeferry_core::spill::{Spill, SpillPlace};
 
 use crate::db::{Db, Sync};
 use crate::error::Outcome;
@@ -186,6 +188,15 @@ impl SqliteRepo {
     pub(crate) fn expired_ms(&self) -> i64 {
         let expiry = i64::try_from(self.inner.settings.expiry.as_millis()).unwrap_or(i64::MAX);
         self.now_ms().saturating_sub(expiry)
+    }
+}
+
+impl From<SqliteRepo> for Repo {
+    /// Puts the file's three parts together. Names of objects that are too many for memory go to
+    /// files without a name in the directory that the file is in.
+    fn from(file: SqliteRepo) -> Self {
+        let beside = file.path().parent().map(SpillPlace::new);
+        Self::new(Arc::new(file)).with_spill(Spill::to(beside))
     }
 }
 

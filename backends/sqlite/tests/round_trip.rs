@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use treeferry_conformance::{Holds, samples};
 use treeferry_core::format::ObjectName;
+use treeferry_core::ops::fsck::{FsckOptions, fsck};
+use treeferry_core::ops::prune::{PruneOptions, PruneRoots, prune};
 use treeferry_core::ops::replicate::{ReplicateOptions, replicate};
 use treeferry_core::repo::Repo;
+use treeferry_core::spill::SpillPlace;
 use treeferry_core::store::{
     BatchOptions, Body, MemoryOptions, MemoryStore, ObjectSource, ObjectStore, Payload,
 };
@@ -148,4 +151,43 @@ async fn room_of_deleted_objects_is_given_back() {
     );
     assert_eq!(before - length(), freed, "what the file lost");
     repo.check_file().await.expect("it is sound");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_that_are_too_many_for_memory_go_beside_the_file() {
+    let source = MemoryStore::new(MemoryOptions::archive());
+    let tree = samples::tree(Holds::EVERYTHING, "ferried", 300);
+    let batch = source.begin(BatchOptions::default()).await.expect("begins");
+    let objects = tree.objects.iter().map(|sample| sample.incoming());
+    for put in batch.put(objects.collect()).await {
+        put.expect("it is taken");
+    }
+    batch.commit().await.expect("a batch is committed");
+
+    let place = OneFile::new();
+    let repo = Repo::from(place.create().await);
+    let mut spill = repo.spill().clone();
+    let path = place.path().canonicalize().expect("it is there");
+    assert_eq!(spill.place, path.parent().map(SpillPlace::new));
+    spill.names_in_memory_max = 7;
+    let repo = repo.with_spill(spill);
+    let from: Arc<dyn ObjectSource> = Arc::new(source);
+    let commits = [tree.commit.name.checksum];
+    replicate(&[from], &repo, &commits, &ReplicateOptions::default())
+        .await
+        .expect("it is ferried");
+    let found = fsck(&repo, &FsckOptions::default()).await.expect("checked");
+    assert!(found.is_sound());
+    assert!(found.content_objects >= 300);
+    // No ref holds it.
+    let mut options = PruneOptions::default();
+    options.roots = PruneRoots::Refs;
+    let pruned = prune(&repo, &options).await.expect("it is pruned");
+    assert_eq!(pruned.objects_pruned, tree.objects.len() as u64);
+    let names = std::fs::read_dir(path.parent().expect("it has one")).expect("it is read");
+    for name in names {
+        let name = name.expect("it is read").file_name();
+        let name = name.to_string_lossy();
+        assert!(name.starts_with("repo.sqlite"), "{name}");
+    }
 }
