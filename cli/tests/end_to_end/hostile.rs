@@ -10,6 +10,7 @@ use crate::support::chance::Chance;
 use crate::support::forge;
 use crate::support::raw_server::{Answer, RawServer};
 use crate::support::run::{Peak, ostree, treeferry};
+use crate::support::serve::Serving;
 use crate::support::tree::{longest_name, write};
 use crate::support::{Place, add_origin, assert_c_fsck, commit_c, object_path, objects, rev};
 
@@ -184,6 +185,44 @@ fn metadata_above_the_limit_is_refused() {
         // By its address, which has a slash in it.
         vec![tree.to_string().split_off(2), "limit".to_owned()]
     });
+}
+
+/// One metadata object as long as may be, and what else a pull needs.
+const PEAK_WITH_METADATA_KIB_MAX: u64 = (128 + 48) * 1024;
+
+#[test]
+#[cfg_attr(
+    not(all(has_ostree, has_time)),
+    ignore = "needs ostree and /usr/bin/time"
+)]
+fn huge_metadata_is_refused_without_being_in_memory_all_at_once() {
+    let place = Place::new();
+    let source = place.init_c("source", "archive");
+    let meta = forge::dirmeta(&source);
+    // Within the limit each, beyond any memory together: nothing but zeroes, of the wrong checksum.
+    let names: Vec<_> = (0..12).map(|n| format!("d{n:02}")).collect();
+    let dirs: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let promised = Checksum::of(name.as_bytes());
+            let path = forge::put_as(&source, &promised, b"", "dirtree");
+            let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+            file.set_len(100 * 1024 * 1024).unwrap();
+            (name.as_str(), promised, meta)
+        })
+        .collect();
+    let tree = forge::put(&source, &forge::dirtree(&[], &dirs), "dirtree");
+    forge::branch(&source, "evil", tree, meta);
+    let server = Serving::start(&source);
+    let repo = place.init("pulled", "bare-user");
+    add_origin(&repo, server.url());
+    let (ran, peak) = Peak::treeferry(&repo, ["pull", "origin", "evil"]);
+    println!("{}", ran.failure_naming(&["dirtree", "checksum"]).trim());
+    let peak = peak.expect("the test is ignored where it cannot be told");
+    println!("{:.1} MiB", peak.kib as f64 / 1024.0);
+    assert!(peak.kib < PEAK_WITH_METADATA_KIB_MAX, "{peak:?}");
+    assert_eq!(objects(&repo), Vec::<String>::new());
+    assert_eq!(rev(&repo, "origin:evil"), None);
 }
 
 #[test]
