@@ -252,7 +252,11 @@ async fn a_store_whose_batch_timed_out_may_have_it() {
     assert_eq!(error.kind(), ErrorKind::Indeterminate);
     assert_eq!(store.inner().read_ref(&name).await.unwrap(), update.new);
     // Sent again, it finds that it was made.
-    let answers = store.inner().update_refs(&[update.clone()]).await.unwrap();
+    let answers = store
+        .inner()
+        .update_refs(std::slice::from_ref(&update))
+        .await
+        .unwrap();
     assert_eq!(
         answers,
         [RefAnswer::Conflict {

@@ -1,5 +1,7 @@
 //! Files in memory as a fixture.
 
+#![allow(dead_code)] // each test binary uses its own part
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
