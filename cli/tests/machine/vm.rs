@@ -1,0 +1,225 @@
+//! A machine: QEMU in software, a disk, and what a boot loader does.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::guest::printed;
+
+/// How long a boot may take, here where everything is emulated and others use the processors too.
+const BOOT_SECONDS_MAX: u64 = 240;
+
+/// A disk image with one ext4 filesystem, the physical root.
+pub(crate) struct Disk {
+    pub(crate) image: PathBuf,
+    dir: PathBuf,
+}
+
+impl Disk {
+    /// Makes a disk of `mib` MiB out of a directory.
+    pub(crate) fn of_directory(dir: &Path, root: &Path, mib: u32) -> Self {
+        let image = dir.join("disk.img");
+        let (from, to) = (root.to_str().unwrap(), image.to_str().unwrap());
+        printed(
+            "mkfs.ext4",
+            &[
+                "-q",
+                "-O",
+                "verity",
+                "-b",
+                "4096",
+                "-d",
+                from,
+                to,
+                &format!("{mib}M"),
+            ],
+        );
+        Self {
+            image,
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// Mounts the disk on this machine while `look` runs: the journal is replayed as it would be there.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
+        let at = self.dir.join("mnt");
+        fs::create_dir_all(&at).unwrap();
+        printed(
+            "mount",
+            &[
+                "-o",
+                "loop",
+                self.image.to_str().unwrap(),
+                at.to_str().unwrap(),
+            ],
+        );
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&at)));
+        printed("umount", &[at.to_str().unwrap()]);
+        found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Does what a boot loader does: takes the first entry of the menu, and loads what it names.
+    pub(crate) fn first_entry(&self) -> Entry {
+        self.look(|root| {
+            let mut entries = menu(root);
+            assert!(!entries.is_empty(), "the boot menu is empty");
+            entries.sort_by(|a, b| b.version.cmp(&a.version));
+            let entry = entries.swap_remove(0);
+            for (from, to) in [(&entry.linux, "kernel"), (&entry.initrd, "initramfs")] {
+                let from = root.join("boot").join(from);
+                fs::copy(&from, self.dir.join(to))
+                    .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+            }
+            entry
+        })
+    }
+
+    /// Starts the machine as the first entry says, with `more` after its kernel arguments.
+    pub(crate) fn boot(&self, more: &str) -> Machine {
+        let entry = self.first_entry();
+        let log = self.dir.join("serial.log");
+        fs::write(&log, "").unwrap();
+        let drive = format!(
+            "file={},if=none,id=disk,format=raw,cache=writeback",
+            self.image.display()
+        );
+        let child = Command::new("qemu-system-x86_64")
+            .args([
+                "-accel",
+                "tcg,thread=multi",
+                "-M",
+                "q35",
+                "-m",
+                "512",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
+            .args(["-nodefaults", "-serial", &format!("file:{}", log.display())])
+            .arg("-kernel")
+            .arg(self.dir.join("kernel"))
+            .arg("-initrd")
+            .arg(self.dir.join("initramfs"))
+            .args(["-append", &format!("{} {more}", entry.options)])
+            .args(["-drive", &drive, "-device", "nvme,drive=disk,serial=1"])
+            .args([
+                "-netdev",
+                "user,id=net",
+                "-device",
+                "virtio-net-pci,netdev=net,romfile=",
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Machine {
+            child,
+            log,
+            started: Instant::now(),
+        }
+    }
+}
+
+/// An entry of the boot menu (Boot Loader Specification, type 1).
+#[derive(Debug)]
+pub(crate) struct Entry {
+    version: u64,
+    linux: String,
+    initrd: String,
+    options: String,
+}
+
+fn menu(root: &Path) -> Vec<Entry> {
+    let entries = fs::read_dir(root.join("boot/loader/entries")).unwrap();
+    entries
+        .map(|entry| parse(&fs::read_to_string(entry.unwrap().path()).unwrap()))
+        .collect()
+}
+
+fn parse(text: &str) -> Entry {
+    let get = |key: &str| {
+        let value = |line: &str| Some(line.strip_prefix(key)?.strip_prefix(' ')?.trim().to_owned());
+        text.lines()
+            .find_map(value)
+            .unwrap_or_else(|| panic!("no {key} in: {text}"))
+    };
+    // Paths are below /boot; on a disk with one filesystem they may say so.
+    let path = |key| {
+        let path: String = get(key);
+        path.trim_start_matches("/boot")
+            .trim_start_matches('/')
+            .to_owned()
+    };
+    Entry {
+        version: get("version").parse().unwrap(),
+        linux: path("linux"),
+        initrd: path("initrd"),
+        options: get("options"),
+    }
+}
+
+/// A machine that runs.
+pub(crate) struct Machine {
+    child: Child,
+    log: PathBuf,
+    started: Instant,
+}
+
+impl Machine {
+    /// Returns what it has said so far.
+    pub(crate) fn said(&self) -> String {
+        // The log may end within a character.
+        let file = fs::File::open(&self.log).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        let read = file.read_at(&mut bytes, 0).unwrap();
+        String::from_utf8_lossy(&bytes[..read]).replace('\r', "")
+    }
+
+    /// Waits until it says `words`; returns whether it did before it ended.
+    pub(crate) fn wait_for(&mut self, words: &str) -> bool {
+        loop {
+            if self.said().contains(words) {
+                return true;
+            }
+            if self.child.try_wait().unwrap().is_some() {
+                return self.said().contains(words);
+            }
+            self.check_time();
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until it powers off; returns what it said.
+    pub(crate) fn wait(mut self) -> String {
+        while self.child.try_wait().unwrap().is_none() {
+            self.check_time();
+            sleep(Duration::from_millis(20));
+        }
+        self.said()
+    }
+
+    /// Cuts the power.
+    pub(crate) fn cut(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.said()
+    }
+
+    fn check_time(&mut self) {
+        let seconds = self.started.elapsed().as_secs();
+        if seconds > BOOT_SECONDS_MAX {
+            let _ = self.child.kill();
+            panic!("did not end within {seconds} s: {}", self.said());
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
