@@ -18,10 +18,10 @@ pub(crate) struct Parts {
 
 /// What the kernel needs to reach the host over a virtual network, in the order of loading.
 const NETWORK: [&str; 7] = [
-    "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_ring.ko",
-    "drivers/virtio/virtio_pci_modern_dev.ko",
+    "drivers/virtio/virtio.ko",
     "drivers/virtio/virtio_pci_legacy_dev.ko",
+    "drivers/virtio/virtio_pci_modern_dev.ko",
     "drivers/virtio/virtio_pci.ko",
     "net/core/failover.ko",
     "drivers/net/net_failover.ko",
@@ -44,6 +44,8 @@ exec switch_root /sysroot /usr/sbin/init
 const INIT: &str = r#"#!/usr/bin/busybox sh
 export PATH=/usr/bin:/usr/sbin HOME=/root
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
+mkfifo /tmp/out; cat /tmp/out & # no terminal: no progress bars
+exec >/tmp/out 2>&1
 mount -o remount,rw / && ostree-remount
 for module in /usr/lib/modules/*/network/*.ko; do insmod "$module" || echo "NO MODULE $module"; done
 ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
@@ -51,7 +53,7 @@ for word in $(cat /proc/cmdline); do case $word in do=*) what=${word#do=};; esac
 echo "BOOTED $(cat /usr/lib/os-version) $what"
 . "/usr/lib/todo/$what"
 echo "ENDED $?"
-sync
+sync; sleep 0.2
 poweroff -f
 "#;
 

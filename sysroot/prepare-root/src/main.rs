@@ -18,8 +18,8 @@ usage: treeferry-prepare-root [SYSROOT]
 Makes the deployment that the kernel was told of (ostree=) the root, at SYSROOT, where the physical
 root filesystem is mounted (default: /sysroot). To be run in the initramfs, before the root is switched.
 
-Called by the name ostree-remount: makes /etc and /var writable once the root is, and /sysroot as
-configured.
+Called by the name ostree-remount: makes /etc, /var and a /boot on the same filesystem writable once the root
+is, and /sysroot as configured.
 ";
 
 fn main() -> ExitCode {

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::StatVfsMountFlags;
@@ -51,8 +52,12 @@ pub fn remount(root: &Path) -> Result<Remounted> {
         again(&sysroot, MountFlags::empty())?;
         writable.push("/sysroot");
     }
-    for (name, path) in [("/etc", root.join("etc")), ("/var", root.join("var"))] {
-        if path.is_dir() && is_read_only(&path)? {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    for name in ["/etc", "/var", "/boot"] {
+        let path = root.join(&name[1..]);
+        // A /boot of its own filesystem is mounted as its owner wants it.
+        let foreign = name == "/boot" && device(&path) != device(&sysroot);
+        if path.is_dir() && !foreign && is_read_only(&path)? {
             again(&path, MountFlags::empty())?;
             writable.push(name);
         }
