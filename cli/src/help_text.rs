@@ -3,7 +3,16 @@
 use clap::Command;
 
 /// Verbs that the C command does not have: by its name they work, but are not listed.
-pub(crate) const OURS: [&str; 7] = ["completions", "copy", "demo", "du", "man", "push", "serve"];
+pub(crate) const OURS: [&str; 8] = [
+    "bundle",
+    "completions",
+    "copy",
+    "demo",
+    "du",
+    "man",
+    "push",
+    "serve",
+];
 
 const GROUPS: [(&str, &[&str]); 7] = [
     ("Start", &["demo", "init"]),
