@@ -10,8 +10,11 @@ fn main() {
         ("has_openssl", "/usr/bin/openssl"),
         ("has_ostree", "/usr/bin/ostree"),
         ("has_time", "/usr/bin/time"),
+        ("has_weed", "/usr/local/bin/weed"),
+        ("has_rclone", "/usr/local/bin/rclone"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
+        println!("cargo::rerun-if-changed={tool}");
         if std::path::Path::new(tool).exists() {
             println!("cargo::rustc-cfg={cfg}");
         }

@@ -23,7 +23,7 @@ struct App {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The repository: a path, sqlite:FILE or usb:PATH (default: the current directory if it is one, else $OSTREE_REPO, else the system's)
+    /// The repository: a path, sqlite:FILE, usb:PATH or s3://BUCKET/PREFIX (default: the current directory if it is one, else $OSTREE_REPO, else the system's)
     #[arg(long, global = true, display_order = 900, value_name = "WHERE")]
     repo: Option<PathBuf>,
     /// Log what is done to standard error
@@ -75,6 +75,8 @@ enum Verb {
     GpgSign(verbs::gpg_sign::Args),
     /// Make an empty repository
     Init(verbs::init::Args),
+    /// Show who is writing to a bucket or a stick, and break what was left behind
+    Leases(verbs::leases::Args),
     /// Show a commit and its ancestors, newest first
     Log(verbs::log::Args),
     /// Show the files of a commit with mode, owner and size
@@ -201,6 +203,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Fsck(args) => session.wait(verbs::fsck::run(args, &session)),
         Verb::GpgSign(args) => session.wait(verbs::gpg_sign::run(args, &session)),
         Verb::Init(args) => session.wait(verbs::init::run(args, &session)),
+        Verb::Leases(args) => session.wait(verbs::leases::run(args, &session)),
         Verb::Log(args) => session.wait(verbs::log::run(args, &session)),
         Verb::Ls(args) => session.wait(verbs::ls::run(args, &session)),
         Verb::Man(args) => verbs::completions::man(&args, full_command()),

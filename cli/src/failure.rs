@@ -7,7 +7,7 @@ use std::io;
 use crate::session::Name;
 use crate::words;
 
-pub(crate) type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Why a verb did not do its work.
 #[derive(Debug)]

@@ -3,12 +3,13 @@
 use clap::Command;
 
 /// Verbs that the C command does not have: by its name they work, but are not listed.
-pub(crate) const OURS: [&str; 8] = [
+pub(crate) const OURS: [&str; 9] = [
     "bundle",
     "completions",
     "copy",
     "demo",
     "du",
+    "leases",
     "man",
     "push",
     "serve",
@@ -50,7 +51,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ("Run a machine", &["admin"]),
     (
         "Keep a repository in order",
-        &["fsck", "du", "prune", "reset", "config"],
+        &["fsck", "du", "prune", "leases", "reset", "config"],
     ),
     ("Set this command up", &["completions", "man"]),
 ];
@@ -104,6 +105,7 @@ pub(crate) fn examples(path: &str) -> Option<&'static str> {
         }
         "treeferry push" => {
             "  treeferry --repo=build push sqlite:mirror.sqlite os/stable\n\
+             \x20 treeferry --repo=build push s3://trees/repo os/stable\n\
              \x20 treeferry --repo=build push --dry-run --exact ../public os/stable"
         }
         "treeferry copy" => {
@@ -136,6 +138,10 @@ pub(crate) fn examples(path: &str) -> Option<&'static str> {
         "treeferry fsck" => {
             "  treeferry --repo=repo fsck\n\
              \x20 treeferry --repo=repo fsck --delete && treeferry --repo=repo pull origin os/stable"
+        }
+        "treeferry leases" => {
+            "  treeferry --repo=s3://trees/repo leases\n\
+             \x20 treeferry --repo=s3://trees/repo leases --break=0123456789abcdef-0.write.60000"
         }
         "treeferry summary" => "  treeferry --repo=repo summary --update",
         _ => return None,

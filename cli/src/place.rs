@@ -4,6 +4,7 @@
 //! PATH, file://PATH    a directory
 //! sqlite:FILE          one SQLite file
 //! usb:PATH             the repository of the stick that is mounted there
+//! s3://BUCKET/PREFIX   a bucket, also gs:// and az://; '?endpoint=URL&region=NAME&...' may follow
 //! http(s)://HOST/PATH  an archive on a web server: pulled and copied from
 //! NAME                 a remote of the repository at hand: pulled and copied from, or pushed to
 //! ```
@@ -12,23 +13,28 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use treeferry_backend_fs::FsRepo;
 use treeferry_backend_sqlite::{CreateOptions, OpenOptions, SqliteRepo};
 use treeferry_core::ErrorKind;
+use treeferry_core::archive::ArchiveStore;
 use treeferry_core::format::{CollectionId, RemoteName};
 use treeferry_core::ops::pull::PullSource;
 use treeferry_core::repo::{RemoteConfig, Repo};
 use treeferry_core::sign::VerifyPolicy;
+use treeferry_core::store::{MemoryOptions, MemoryStore};
 use treeferry_transport_http::HttpOptions;
+use treeferry_transport_s3::BucketAddress;
 use treeferry_transport_usb::FileLimit;
 
 use crate::failure::{Failure, Result};
 use crate::session::{Session, has_remote, open_fs, remote_config, repo_of, with_spill};
-use crate::{mirrors, source, stick, trust};
+use crate::{bucket, mirrors, source, stick, trust};
 
 /// What is said of a place that is not among those above.
-const KINDS: &str = "expected a path, sqlite:FILE, usb:PATH or http(s)://HOST/PATH";
+const KINDS: &str = "expected a path, sqlite:FILE, usb:PATH, s3://BUCKET/PREFIX (or gs://, \
+                     az://) or http(s)://HOST/PATH";
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,7 @@ pub(crate) enum Place {
     Directory(PathBuf),
     Sqlite(PathBuf),
     Usb(PathBuf),
+    Bucket(String),
     Web(String),
 }
 
@@ -44,8 +51,19 @@ pub(crate) enum Place {
 pub(crate) struct Opened {
     pub(crate) repo: Repo,
     pub(crate) fs: Option<FsRepo>,
+    /// The archive that it is, with leases instead of locks, if it is one.
+    pub(crate) archive: Option<ArchiveStore>,
     /// How long a file can be there.
     pub(crate) limit: FileLimit,
+}
+
+/// What a place is opened for that is to be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    /// To write.
+    Write,
+    /// To say what would be written: nothing is made.
+    Plan,
 }
 
 /// A place that is read from.
@@ -74,6 +92,10 @@ impl Place {
             Self::Directory(path)
         } else if bytes.starts_with(b"http://") || bytes.starts_with(b"https://") {
             Self::Web(shown())
+        } else if is_bucket(bytes) {
+            let address = shown();
+            address.parse::<BucketAddress>()?;
+            Self::Bucket(address)
         } else if has_scheme(bytes) {
             return Err(Failure::new(format!("{}: {KINDS}", shown())));
         } else {
@@ -111,6 +133,12 @@ impl Place {
                     "{self}: there is no repository on the stick; '--repo={self} init' makes one"
                 ))),
             },
+            Self::Bucket(address) => match bucket::open(address).await? {
+                Some(opened) => Ok(opened.named(self)),
+                None => Err(Failure::new(format!(
+                    "{self}: there is no repository; '--repo={self} init' makes one"
+                ))),
+            },
             Self::Web(_) => Err(self.read_only()),
         }
     }
@@ -133,18 +161,29 @@ impl Place {
                 let made = stick::create(path, collection_id).await?;
                 Ok(made.named(self))
             }
+            Self::Bucket(address) => {
+                let made = bucket::create(address, collection_id).await?;
+                Ok(made.named(self))
+            }
             Self::Web(_) => Err(self.read_only()),
         }
     }
 
     /// Opens the repository to be written to, and makes it where writing to it is what makes it.
-    async fn open_or_create(&self) -> Result<Opened> {
-        match self {
-            Self::Usb(path) => match stick::open(path).await? {
-                Some(opened) => Ok(opened.named(self)),
-                None => self.create(None).await,
-            },
-            _ => self.open().await,
+    async fn open_or_create(&self, intent: Intent) -> Result<Opened> {
+        let found = match self {
+            Self::Usb(path) => stick::open(path).await?,
+            Self::Bucket(address) => bucket::open(address).await?,
+            _ => return self.open().await,
+        };
+        match (found, intent) {
+            (Some(opened), _) => Ok(opened.named(self)),
+            (None, Intent::Write) => self.create(None).await,
+            // What would be made is as empty.
+            (None, Intent::Plan) => {
+                let empty = MemoryStore::new(MemoryOptions::archive());
+                Ok(self.opened(Repo::new(Arc::new(empty))))
+            }
         }
     }
 
@@ -168,6 +207,7 @@ impl Opened {
         Self {
             repo: repo_of(fs.clone()),
             fs: Some(fs),
+            archive: None,
             limit: FileLimit::None,
         }
     }
@@ -176,8 +216,15 @@ impl Opened {
         Self {
             repo: with_spill(repo),
             fs: None,
+            archive: None,
             limit: FileLimit::None,
         }
+    }
+
+    pub(crate) fn archive(store: ArchiveStore) -> Self {
+        let mut opened = Self::elsewhere(Repo::new(Arc::new(store.clone())));
+        opened.archive = Some(store);
+        opened
     }
 
     fn named(mut self, place: &Place) -> Self {
@@ -192,9 +239,15 @@ impl fmt::Display for Place {
             Self::Directory(path) => path.display().fmt(f),
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Usb(path) => write!(f, "usb:{}", path.display()),
-            Self::Web(url) => f.write_str(url),
+            Self::Bucket(url) | Self::Web(url) => f.write_str(url),
         }
     }
+}
+
+/// Returns whether an address is one of a bucket.
+fn is_bucket(address: &[u8]) -> bool {
+    let schemes: [&[u8]; 3] = [b"s3://", b"gs://", b"az://"];
+    schemes.iter().any(|scheme| address.starts_with(scheme))
 }
 
 /// Returns whether an address begins with a scheme, such as `ftp://`.
@@ -239,13 +292,17 @@ pub(crate) async fn open_origin(
 }
 
 /// Opens what `address` names to be written to.
-pub(crate) async fn open_target(session: &Session, address: &OsStr) -> Result<(Place, Opened)> {
+pub(crate) async fn open_target(
+    session: &Session,
+    address: &OsStr,
+    intent: Intent,
+) -> Result<(Place, Opened)> {
     let place = match named_remote(session, address).await? {
         Some((_, remote)) => Place::parse(OsStr::new(&*remote.url))
             .map_err(|e| e.context(format_args!("remote \"{}\"", remote.name)))?,
         None => Place::parse(address)?,
     };
-    let opened = place.open_or_create().await?;
+    let opened = place.open_or_create(intent).await?;
     Ok((place, opened))
 }
 
@@ -293,13 +350,11 @@ impl From<Origin> for PullSource {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
     fn names_that_are_too_many_for_memory_go_somewhere_wherever_the_repository_is() {
-        let repo = Repo::new(Arc::new(treeferry_core::store::MemoryStore::default()));
+        let repo = Repo::new(Arc::new(MemoryStore::default()));
         assert_eq!(repo.spill().place, None);
         let opened = Opened::elsewhere(repo);
         assert!(opened.repo.spill().place.is_some());
@@ -323,6 +378,9 @@ mod tests {
         let sqlite = parse("sqlite:a/b.sqlite").unwrap();
         assert_eq!(sqlite, Place::Sqlite("a/b.sqlite".into()));
         assert_eq!(sqlite.to_string(), "sqlite:a/b.sqlite");
+        for bucket in ["s3://trees", "gs://trees/a/b", "az://trees/a?anonymous"] {
+            assert_eq!(parse(bucket).unwrap(), Place::Bucket(bucket.into()));
+        }
         let url = "https://example.org/repo";
         assert_eq!(parse(url).unwrap(), Place::Web(url.into()));
     }
@@ -339,6 +397,7 @@ mod tests {
             "a/b",
             ".",
             "https://example.org",
+            "s3://trees",
         ] {
             assert!(is_address(address), "{address}");
         }

@@ -11,6 +11,7 @@ use treeferry_core::repo::{RemoteConfig, Repo, Rev};
 use treeferry_core::spill::SpillPlace;
 use treeferry_core::{ErrorKind, Subject};
 
+use crate::bucket;
 use crate::failure::{Failure, Result};
 use crate::place::{Opened, Place};
 use crate::remotes_d;
@@ -60,7 +61,9 @@ impl Session {
             .build()
             .map_err(|e| Failure::new(format!("threads cannot be started: {e}")))?;
         runtime.block_on(async {
-            let outcome = verb.await?;
+            let outcome = verb.await;
+            bucket::finish().await;
+            let outcome = outcome?;
             stick::finish().await?;
             Ok(outcome)
         })

@@ -1,7 +1,7 @@
 //! Repositories on sticks: opening and making them, and what does not fit on FAT.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures::TryStreamExt;
 use treeferry_core::archive::{ArchiveOptions, CreateArchive, Spool};
@@ -77,7 +77,7 @@ pub(crate) async fn create_at(
 }
 
 fn opened(archive: DirArchive) -> Opened {
-    let mut opened = Opened::elsewhere(Repo::new(Arc::new(archive.store.clone())));
+    let mut opened = Opened::archive(archive.store.clone());
     opened.limit = archive.dir.file_limit();
     let mut all = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     all.push(archive);

@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         return Err(Failure::usage("FROM and TO must be specified"));
     };
     let (origin, verify) = open_origin(session, from).await?;
-    let (place, destination) = open_target(session, to).await?;
+    let (place, destination) = open_target(session, to, args.transfer.intent()).await?;
     let refs = match &origin {
         Origin::Repo(repo) => refs_of_repo(repo, &args.refs).await?,
         Origin::Remote(source) => refs_of_remote(source, &args.refs, &verify).await?,

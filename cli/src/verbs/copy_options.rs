@@ -9,6 +9,7 @@ use super::copy_text::After;
 use super::summary;
 use crate::failure::{Failure, Result};
 use crate::output;
+use crate::place::Intent;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Transfer {
@@ -42,6 +43,13 @@ impl Transfer {
         // Many that fail together do not come back together.
         options.retry.seed = u64::from(std::process::id());
         options
+    }
+
+    pub(super) fn intent(&self) -> Intent {
+        match self.dry_run {
+            true => Intent::Plan,
+            false => Intent::Write,
+        }
     }
 
     pub(super) fn effort(&self) -> SizeEffort {

@@ -22,6 +22,7 @@ pub(crate) mod find_remotes;
 pub(crate) mod fsck;
 pub(crate) mod gpg_sign;
 pub(crate) mod init;
+pub(crate) mod leases;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod prune;

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let mut options = CopyOptions::default();
     options.replicate = args.transfer.replicate_options(args.depth);
     options.expected = expected(&args, refs.len())?;
-    let (place, destination) = open_target(session, to).await?;
+    let (place, destination) = open_target(session, to, args.transfer.intent()).await?;
     let source = PullSource::from(repo.clone());
     let (from, to) = (&source, &destination.repo);
     if args.transfer.dry_run {

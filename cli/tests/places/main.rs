@@ -4,10 +4,13 @@
 
 #[path = "../../../transports/usb/tests/support/media.rs"]
 mod media;
+#[path = "../../../transports/s3/tests/support/mod.rs"]
+mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod addresses;
+mod buckets;
 mod plans;
 mod pushes;
 mod round_trip;

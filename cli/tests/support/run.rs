@@ -3,6 +3,10 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// What all commands of this process have in their environment beside what it has.
+pub(crate) static ENVIRONMENT: OnceLock<Vec<(&str, String)>> = OnceLock::new();
 
 /// What a command did.
 pub(crate) struct Ran {
@@ -113,6 +117,12 @@ where
     for name in ["http_proxy", "https_proxy", "all_proxy", "OSTREE_REPO"] {
         command.env_remove(name).env_remove(name.to_uppercase());
     }
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"AWS_") {
+            command.env_remove(name);
+        }
+    }
+    command.envs(ENVIRONMENT.get().into_iter().flatten().cloned());
     command
 }
 
@@ -137,8 +147,11 @@ impl Peak {
         let mut timed = Command::new("/usr/bin/time");
         timed.args(["--quiet", "-f", "%M", "-o"]).arg(report.path());
         timed.arg(command.get_program()).args(command.get_args());
-        for (name, _) in command.get_envs() {
-            timed.env_remove(name);
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => timed.env(name, value),
+                None => timed.env_remove(name),
+            };
         }
         let ran = Ran::of(&mut timed);
         let text = std::fs::read_to_string(report.path()).unwrap();
