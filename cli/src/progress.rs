@@ -55,7 +55,7 @@ fn show(bar: &ProgressBar, snapshot: &Snapshot) {
     bar.set_prefix(match snapshot.phase {
         Phase::Resolving => "resolving",
         Phase::Scanning => "scanning ",
-        Phase::Transferring => "fetching ",
+        Phase::Transferring => "moving   ",
         Phase::Committing => "writing  ",
         _ => "done     ",
     });
