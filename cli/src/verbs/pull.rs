@@ -12,7 +12,7 @@ use treeferry_core::ops::pull::{
 use treeferry_core::ops::replicate::{Depth, FilePolicy, ReplicateOptions, Scope};
 use treeferry_core::repo::{RemoteConfig, Repo};
 use treeferry_core::sign::VerifyPolicy;
-use treeferry_core::store::Durability;
+use treeferry_core::store::{Durability, Encoding};
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
 use super::pull_deltas;
@@ -155,6 +155,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     }
     let opened = session.open_place().await?;
     let repo = opened.repo.clone();
+    // Ours applies deltas there too; whoever calls the other expects to be told to do without.
+    if ostree && args.common.require_static_deltas && repo.objects().encoding() == Encoding::Filez {
+        return Err(Failure::new("Can't use static deltas in an archive repo"));
+    }
     let remote = remote_config(&opened, &name.parse()?).await?;
     let mut options = args.library_options(&repo).await?;
     let demanded = trust::of_remote(&opened, &remote).await?;

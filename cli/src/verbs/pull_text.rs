@@ -67,6 +67,6 @@ mod tests {
         (report.metadata_local, report.content_local) = (0, 0);
         assert!(!text(&pulled, Name::Ostree).contains("local"));
         pulled.deltas.parts = 2;
-        assert!(text(&pulled, Name::Ostree).starts_with("2 delta parts, 7 loose fetched"));
+        assert!(text(&pulled, Name::Ostree).starts_with("2 delta parts, 12 loose fetched"));
     }
 }

@@ -66,7 +66,7 @@ impl Disk {
         self.look(|root| {
             let mut entries = menu(root);
             assert!(!entries.is_empty(), "the boot menu is empty");
-            entries.sort_by(|a, b| b.version.cmp(&a.version));
+            entries.sort_by_key(|entry| std::cmp::Reverse(entry.version));
             let entry = entries.swap_remove(0);
             for (from, to) in [(&entry.linux, "kernel"), (&entry.initrd, "initramfs")] {
                 let from = root.join("boot").join(from);
