@@ -35,7 +35,9 @@ impl Shares {
             let held = part * (FILLING + 2 * encoders);
             let left = memory.saturating_sub(files + held) / encoders;
             let xz = largest(options, part, left);
-            if xz.dictionary_bytes >= u32::try_from(part / 2).unwrap_or(u32::MAX) || encoders == 1 {
+            let fits = options.xz.encoder_bytes(&xz) <= left
+                && xz.dictionary_bytes >= u32::try_from(part / 2).unwrap_or(u32::MAX);
+            if fits || encoders == 1 {
                 return Self {
                     part_bytes: usize::try_from(part).unwrap_or(usize::MAX),
                     encoders: usize::try_from(encoders).unwrap_or(1),
