@@ -66,13 +66,17 @@ fn template(message: &Message, branch: Option<&str>) -> String {
     text
 }
 
+/// Reads what was edited as OSTree does, for the message is part of what a commit is named by: blanks
+/// at the ends of lines go, those before a subject stay.
 fn parse(text: &str) -> Message {
-    let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-    let subject = lines.find(|line| !line.trim().is_empty());
-    let body: Vec<_> = lines.collect();
+    let lines = text.split('\n').filter(|line| !line.starts_with('#'));
+    let lines = lines.map(|line| line.trim_end_matches(|c: char| c.is_ascii_whitespace()));
+    let mut lines = lines.skip_while(|line| line.is_empty());
+    let subject = lines.next().unwrap_or_default().to_owned();
+    let body: Vec<_> = lines.skip_while(|line| line.is_empty()).collect();
     Message {
-        subject: subject.unwrap_or_default().trim().to_owned(),
-        body: body.join("\n").trim().to_owned(),
+        subject,
+        body: body.join("\n").trim_end_matches('\n').to_owned(),
     }
 }
 
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn comments_are_no_part_of_the_message() {
         let message = parse("# c\n\n Subject \n\nline\n# c\nline 2\n\n");
-        assert_eq!(message.subject, "Subject");
+        assert_eq!(message.subject, " Subject");
         assert_eq!(message.body, "line\nline 2");
     }
 }

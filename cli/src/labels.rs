@@ -57,7 +57,7 @@ impl checkout::Labels for Prefixed {
             (prefix, path) => format!("{prefix}{path}"),
         };
         let label = self.labels.lookup(&full_path, mode)?;
-        // The kernel keeps the final NUL.
-        Ok(label.map(|label| format!("{label}\0").into_bytes()))
+        // Without the final NUL of a recorded label, as OSTree sets it: SELinux takes both.
+        Ok(label.map(|label| label.as_bytes().to_vec()))
     }
 }

@@ -572,9 +572,11 @@ impl Labels for Refusing {
 async fn labels_are_asked_for_by_path() {
     let place = place();
     let meta = place.pile().meta(0o755);
-    let file = place.pile().file(&header(0o644), b"x");
-    let dir = place.pile().tree(&[("file", file), ("other", file)], &[]);
-    let tree = place.pile().tree(&[("file", file)], &[("dir", dir, meta)]);
+    let mut link = header(0o120_777);
+    link.symlink_target = "x".into();
+    let link = place.pile().file(&link, b"");
+    let dir = place.pile().tree(&[("file", link), ("other", link)], &[]);
+    let tree = place.pile().tree(&[("file", link)], &[("dir", dir, meta)]);
     let mut options = user();
     options.labels = Some(Arc::new(Refusing));
     let error = place.tree(tree, &options).await.unwrap_err();

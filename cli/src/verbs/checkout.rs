@@ -93,6 +93,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let opened = session.open_place().await?;
     let repo = opened.repo;
     let mut options = options(&args)?;
+    if args.selinux_policy.is_none() && args.selinux_prefix.is_some() {
+        let message = "Cannot specify --selinux-prefix without --selinux-policy";
+        return Err(Failure::new(message));
+    }
     if let Some(path) = &args.selinux_policy {
         let prefix = args.selinux_prefix.as_deref();
         options.labels = Some(Prefixed::read(&repo, path, prefix).await?);

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test that cannot be set up has failed
 
 mod beside;
+mod editor;
+mod labels;
 
 use std::fs;
 
@@ -281,15 +283,7 @@ fn commit_makes_the_same_commits() {
         fs::write(at.join("body"), "S\n\nB\n").unwrap();
         fs::write(at.join("modes"), "=256 /f\n2048 /exec\n").unwrap();
         fs::write(at.join("skip"), "/d\n").unwrap();
-        let contexts = at.join("policy/etc/selinux/toy/contexts/files");
-        fs::create_dir_all(&contexts).unwrap();
-        // Never read but for a checksum of it.
-        fs::create_dir(at.join("policy/etc/selinux/toy/policy")).unwrap();
-        fs::write(at.join("policy/etc/selinux/toy/policy/policy.33"), "").unwrap();
-        let config = "SELINUX=enforcing\nSELINUXTYPE=toy\n";
-        fs::write(at.join("policy/etc/selinux/config"), config).unwrap();
-        let rules = "/.*\tsystem_u:object_r:default_t:s0\n/d(/.*)?\tsystem_u:object_r:d_t:s0\n";
-        fs::write(contexts.join("file_contexts"), rules).unwrap();
+        labels::make_policy(at, "");
     });
     let date = "--timestamp='2020-01-02 03:04:05 +0100'";
     let calls = [

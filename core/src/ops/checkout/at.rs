@@ -52,8 +52,8 @@ impl Look<'_> {
                 .map_err(|e| Error::io("its owner cannot be set", e))?;
         }
         for (name, value) in self.xattrs() {
-            rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty())
-                .map_err(|e| xattr_failed(name, e))?;
+            let set = rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty());
+            self.check_xattr(name, set)?;
         }
         rustix::fs::fchmod(fd, Mode::from_raw_mode(self.mode))
             .map_err(|e| Error::io("its mode cannot be set", e))
@@ -69,19 +69,23 @@ impl Look<'_> {
         }
         for (attribute, value) in self.xattrs() {
             let path = proc_path(dir, name);
-            rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty())
-                .map_err(|e| xattr_failed(attribute, e))?;
+            let set = rustix::fs::lsetxattr(&path, attribute, value, XattrFlags::empty());
+            self.check_xattr(attribute, set)?;
         }
         Ok(())
     }
-}
 
-fn xattr_failed(name: &[u8], error: Errno) -> Error {
-    let name = String::from_utf8_lossy(name);
-    Error::io(
-        format!("its extended attribute {name} cannot be set"),
-        error,
-    )
+    /// In user mode labels are given as far as the kernel lets the caller.
+    fn check_xattr(&self, name: &[u8], set: std::result::Result<(), Errno>) -> Result<()> {
+        let as_user = self.owner.is_none() && name == SELINUX_XATTR;
+        match set {
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) if as_user => Ok(()),
+            set => set.map_err(|e| {
+                let name = String::from_utf8_lossy(name);
+                Error::io(format!("its extended attribute {name} cannot be set"), e)
+            }),
+        }
+    }
 }
 
 fn owner_ids(uid: u32, gid: u32) -> Result<(Uid, Gid)> {

@@ -152,6 +152,7 @@ impl SkipList {
 /// Knows the security label that a file or directory is to have.
 pub trait Labels: Debug + Send + Sync {
     /// Returns the value of `security.selinux` for `path`, which is absolute, with that mode, file
-    /// type included; `None` to leave it as committed. Called on the blocking pool.
+    /// type included; `None` to leave it as committed. Called on the blocking pool; in user mode for
+    /// directories and symbolic links alone.
     fn label(&self, path: &str, mode: u32) -> Result<Option<Vec<u8>>>;
 }

@@ -377,9 +377,11 @@ impl Placer {
 
     /// Returns how a copy of a file with that header is to look.
     pub(super) fn look<'h>(&self, header: &'h FileHeader, spot: &Spot<'_>) -> Result<Look<'h>> {
+        // In user mode OSTree labels directories and links, and no files.
+        let labelled = self.mode == CheckoutMode::Full || header.is_symlink();
         let label = match &self.options.labels {
-            Some(labels) => labels.label(&(spot.path)(), header.mode)?,
-            None => None,
+            Some(labels) if labelled => labels.label(&(spot.path)(), header.mode)?,
+            _ => None,
         };
         Ok(match self.mode {
             CheckoutMode::Full => Look {
