@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::raw_server::{Answer, RawServer};
-use crate::support::run::{ostree, treeferry};
+use crate::support::run::{ostree, ostree_command, treeferry, treeferry_command};
 use crate::support::tree::write;
 use crate::support::{Place, objects, rev};
 
@@ -149,6 +149,78 @@ fn what_c_signs_we_verify() {
 fn what_we_sign_c_verifies() {
     one_signs_and_the_other_pulls(ours, theirs, "rsa2048");
     one_signs_and_the_other_pulls(ours, theirs, "ed25519");
+}
+
+#[test]
+#[cfg_attr(not(all(has_ostree, has_gpg)), ignore = "needs ostree and gpg")]
+fn a_signed_summary_is_demanded_and_cached_where_it_is_told() {
+    let (place, home) = (Place::new(), Home::new());
+    let key = home.key("good", "ed25519");
+    let source = place.init_c("source", "archive");
+    write(&place.join("tree"), "file", b"content");
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    let (by, of) = (format!("--gpg-sign={key}"), home.option());
+    ostree(&source, ["commit", "-b", "main", &tree]).success();
+    let server = RawServer::start(&source, |_, _| Answer::File);
+    let exported = home.export(&place, "key", &key);
+    let path = source.to_str().unwrap();
+    for (name, runs) in [("ours", ours as Run), ("theirs", theirs as Run)] {
+        let repo = place.init(name, "bare-user");
+        let run = |args: &[&str]| runs(&repo, strings(args));
+        let demand = ["--set=gpg-verify=false", "--set=gpg-verify-summary=true"];
+        run(&[
+            "remote",
+            "add",
+            demand[0],
+            demand[1],
+            "origin",
+            server.url(),
+        ])
+        .success();
+        // The key comes by standard input.
+        let import = ["remote", "gpg-import", "--stdin", "origin"];
+        let mut command = match name {
+            "ours" => treeferry_command(&repo, import),
+            _ => ostree_command(&repo, import),
+        };
+        let imported = command
+            .stdin(std::fs::File::open(&exported).unwrap())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&imported.stdout).into_owned();
+        assert!(said.contains("Imported 1 GPG key to remote"), "{said}");
+
+        let cache = place.join(&format!("cache of {name}"));
+        std::fs::create_dir(&cache).unwrap();
+        let cached = format!("--cache-dir={}", cache.display());
+        let pull = ["pull", &cached, "origin", "main"];
+        let local = [
+            "pull-local",
+            "--remote=origin",
+            "--gpg-verify-summary",
+            path,
+            "main",
+        ];
+        let _ = std::fs::remove_file(source.join("summary"));
+        let _ = std::fs::remove_file(source.join("summary.sig"));
+        ostree(&source, ["summary", "-u"]).success();
+        for unsigned in [&pull[..], &local[..]] {
+            run(unsigned).failure();
+            assert_eq!(objects(&repo), Vec::<String>::new());
+        }
+        ostree(&source, ["summary", "-u", &by, &of]).success();
+        run(&pull).success();
+        run(&local).success();
+        run(&["pull-local", "--gpg-verify-summary", path]).failure_naming(&["remote name"]);
+        let read = |path: &Path| std::fs::read(path).unwrap();
+        for suffix in ["", ".sig"] {
+            let kept = cache.join(format!("summaries/origin{suffix}"));
+            assert_eq!(read(&kept), read(&source.join(format!("summary{suffix}"))));
+        }
+        let elsewhere = repo.join("tmp/cache/summaries/origin");
+        assert!(!elsewhere.exists(), "{name}");
+        run(&pull).success();
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod beside;
 mod editor;
 mod labels;
+mod pulls;
 
 use std::fs;
 
