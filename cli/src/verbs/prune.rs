@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Delete commits from before DATE, except the newest of each ref
     #[arg(long, value_name = "DATE")]
     keep_younger_than: Option<String>,
-    /// With --delete-commit: delete only the deltas to that commit
+    /// With --delete-commit: delete the deltas to that commit, and leave the commit
     #[arg(long)]
     static_deltas_only: bool,
     /// Keep so many ancestors of this branch, whatever the others keep
@@ -46,11 +46,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    if args.static_deltas_only {
-        return Err(Failure::new(match args.delete_commit {
-            None => "--static-deltas-only requires --delete-commit",
-            Some(_) => "--static-deltas-only: static deltas are not supported yet",
-        }));
+    if args.static_deltas_only && args.delete_commit.is_none() {
+        return Err(Failure::new(
+            "--static-deltas-only requires --delete-commit",
+        ));
+    }
+    if args.no_prune && args.delete_commit.is_some() {
+        let message = "Cannot specify both --delete-commit and --no-prune";
+        return Err(Failure::usage(message));
     }
     let repo = session.open().await?;
     let mut options = PruneOptions::default();
@@ -67,7 +70,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if let Some(commit) = &args.delete_commit {
         let commit = commit.parse();
         let commit = commit.map_err(|e| Failure::from(e).context("--delete-commit"))?;
-        options.delete_commit = Some(commit);
+        match args.static_deltas_only {
+            true => options.deltas_to = Some(commit),
+            false => options.delete_commit = Some(commit),
+        }
     }
     if let Some(date) = &args.keep_younger_than {
         options.keep_younger_than_secs = Some(dates::parse(date)?);
@@ -88,6 +94,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             "pruned": report.objects_pruned,
             "freed_bytes": report.freed_bytes,
             "commits_pruned": commits.collect::<Vec<_>>(),
+            "deltas_pruned": report.deltas_pruned,
             "deleted": !args.no_prune,
         }));
     }

@@ -5,6 +5,7 @@
 mod beside;
 mod editor;
 mod labels;
+mod prunes;
 mod pulls;
 
 use std::fs;

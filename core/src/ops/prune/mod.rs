@@ -2,10 +2,12 @@
 //!
 //! All of it happens under the exclusive lock. What is kept is found first; if anything needed to
 //! find it is missing or damaged, nothing is deleted. Then commits go before their dirtrees, and
-//! those before dirmetas and files. Commits that are about to go are marked partial before, and
-//! durably: whenever this is interrupted, no commit is left that looks whole and is not.
+//! those before dirmetas and files, and at the end deltas to commits that are gone. Commits that are
+//! about to go are marked partial before, and durably: whenever this is interrupted, no commit is
+//! left that looks whole and is not.
 
 mod delete;
+mod deltas;
 mod roots;
 
 use std::collections::HashSet;
@@ -13,6 +15,7 @@ use std::collections::HashSet;
 use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
+use crate::format::delta::DeltaFile;
 use crate::format::{Checksum, ObjectType};
 use crate::repo::{Depth, Phase, Progress, ReachOptions, ReachScope, Reachable, Repo};
 use crate::spill::{Name, NameSet, SortedNames};
@@ -34,6 +37,8 @@ pub struct PruneOptions {
     pub action: PruneAction,
     /// A commit to delete, which no ref may hold; it leaves a tombstone.
     pub delete_commit: Option<Checksum>,
+    /// A commit to which all deltas are deleted, whether or not it stays itself.
+    pub deltas_to: Option<Checksum>,
     /// Keeps of each ref its commit and the ones before it that are not older than this, seconds
     /// since 1970, instead of a depth. Implies [`PruneRoots::Refs`].
     pub keep_younger_than_secs: Option<u64>,
@@ -77,6 +82,8 @@ pub struct PruneReport {
     pub freed_bytes: u64,
     /// The commits among them.
     pub commits_pruned: Vec<Checksum>,
+    /// Deltas to commits that are not there any more, or to the one that was named.
+    pub deltas_pruned: u64,
 }
 
 /// The kinds of object in the order in which they are deleted: parents first.
@@ -122,10 +129,17 @@ pub async fn prune(repo: &Repo, options: &PruneOptions) -> Result<PruneReport> {
         let context = "nothing was pruned: what is still needed cannot be told";
         return Err(problem.error.context(context).about(problem.name));
     }
-    let (garbage, report) = find_garbage(repo, options, &reachable).await?;
+    let (garbage, mut report) = find_garbage(repo, options, &reachable).await?;
+    let deltas = deltas::find(repo, options, &garbage).await?;
+    let superblocks = deltas
+        .iter()
+        .filter(|file| matches!(file, DeltaFile::Superblock(_)));
+    report.deltas_pruned = superblocks.count() as u64;
     if let Some(lock) = lock {
         report_phase(Phase::Committing);
         delete::delete(repo, &lock, options, &garbage).await?;
+        // Last: were this interrupted, the next prune would find them.
+        repo.state().delete_delta_files(&deltas).await?;
     }
     report_phase(Phase::Done);
     Ok(report)
