@@ -21,13 +21,15 @@ use treeferry_transport_s3::{
 
 use crate::failure::Result;
 use crate::place::Opened;
+use crate::rate::limited;
+use crate::source::proxy_of_environment;
 
 /// The archives that this call of the command opened: leases are given back at its end.
 static OPENED: Mutex<Vec<ArchiveStore>> = Mutex::new(Vec::new());
 
 /// Opens the repository at an address. `None` where there is none.
 pub(crate) async fn open(address: &str) -> Result<Option<Opened>> {
-    let transport = Arc::new(Bucket::new(address).await?);
+    let transport = Arc::new(limited(Bucket::new(address).await?));
     match ArchiveStore::open(transport, archive_options()).await {
         Ok(store) => Ok(Some(opened(store))),
         Err(error) if error.kind() == ErrorKind::Missing => Ok(None),
@@ -37,7 +39,7 @@ pub(crate) async fn open(address: &str) -> Result<Option<Opened>> {
 
 /// Makes an empty repository at an address, or opens the one that is there.
 pub(crate) async fn create(address: &str, collection_id: Option<CollectionId>) -> Result<Opened> {
-    let transport = Arc::new(Bucket::new(address).await?);
+    let transport = Arc::new(limited(Bucket::new(address).await?));
     let mut create = CreateArchive::default();
     create.collection_id = collection_id;
     let store = ArchiveStore::create(transport, create, archive_options()).await?;
@@ -111,7 +113,10 @@ struct Bucket {
 impl Bucket {
     async fn new(address: &str) -> Result<Self> {
         let parsed: BucketAddress = address.parse()?;
-        let options = options_of_environment(parsed.provider);
+        let mut options = options_of_environment(parsed.provider);
+        if let Some(proxy) = proxy_of_environment() {
+            options = options.proxy(proxy);
+        }
         let reader = BucketTransport::open(address, options.clone()).await?;
         Ok(Self {
             address: address.to_owned(),

@@ -17,6 +17,7 @@ mod mirrors;
 mod output;
 mod place;
 mod progress;
+mod rate;
 mod remotes_d;
 mod session;
 mod source;

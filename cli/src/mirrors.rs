@@ -8,6 +8,7 @@ use treeferry_core::transport::{Mirrors, RemotePath, Transport};
 use treeferry_transport_http::{HttpOptions, HttpTransport};
 
 use crate::failure::{Failure, Result};
+use crate::rate::limited;
 
 /// The longest list of mirrors that is read, bytes.
 const LIST_BYTES_MAX: u64 = 1024 * 1024;
@@ -66,7 +67,7 @@ async fn summary_at(
     let longest = metalink.size_bytes().saturating_add(1);
     let bytes = bytes_at(&transport, &path, longest).await?;
     metalink.verify(&bytes)?;
-    Ok((Arc::new(transport), bytes))
+    Ok((Arc::new(limited(transport)), bytes))
 }
 
 async fn text_at(url: &str, bytes_max: u64, http: &HttpOptions) -> Result<String> {

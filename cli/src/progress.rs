@@ -62,12 +62,21 @@ fn show(bar: &ProgressBar, snapshot: &Snapshot) {
     bar.set_length(metadata.total + content.total);
     bar.set_position(metadata.done + content.done);
     let objects = objects_text(metadata, content);
-    let (amount, elapsed) = (&snapshot.transferred, bar.elapsed());
+    let (amount, what) = amount_of(snapshot);
     bar.set_message(format!(
-        "{objects}, {}{}",
+        "{objects}, {}{what}{}",
         amount_text(amount),
-        rate(amount, elapsed)
+        rate(amount, bar.elapsed())
     ));
+}
+
+/// Returns the bytes that tell how far it has come, and what became of them. Of what is on this machine
+/// nothing comes over a transport: there it is what the destination takes that takes time.
+fn amount_of(snapshot: &Snapshot) -> (&Amount, &'static str) {
+    match snapshot.transferred.done_bytes {
+        0 if snapshot.written.done_bytes > 0 => (&snapshot.written, " sent"),
+        _ => (&snapshot.transferred, ""),
+    }
 }
 
 /// Returns `12/34 objects`, with a `+` where more may be found.
@@ -122,6 +131,16 @@ mod tests {
             total_bytes: Some(2048),
             certainty,
         }
+    }
+
+    #[test]
+    fn what_is_sent_counts_where_nothing_arrives() {
+        let mut snapshot = Snapshot::default();
+        snapshot.written = amount(Certainty::Exact);
+        let (sent, what) = amount_of(&snapshot);
+        assert_eq!((sent, what), (&snapshot.written, " sent"));
+        snapshot.transferred = amount(Certainty::Estimated);
+        assert_eq!(amount_of(&snapshot), (&snapshot.transferred, ""));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::failure::{Failure, Result};
 use crate::file_text;
 use crate::mirrors;
 use crate::place::Place;
+use crate::rate::limited;
 use crate::session::Name;
 use crate::verbs::version::OSTREE_VERSION;
 
@@ -61,8 +62,8 @@ pub(crate) async fn open_http(
 /// Opens the files below a URL, or below the mirrors that a list at it names.
 async fn transport(url: &str, http: &HttpOptions) -> Result<Arc<dyn Transport>> {
     Ok(match url.strip_prefix("mirrorlist=") {
-        Some(url) => Arc::new(mirrors::listed(url, http).await?),
-        None => Arc::new(HttpTransport::new(url, http.clone()).await?),
+        Some(url) => Arc::new(limited(mirrors::listed(url, http).await?)),
+        None => Arc::new(limited(HttpTransport::new(url, http.clone()).await?)),
     })
 }
 
@@ -131,7 +132,7 @@ pub(crate) async fn cookies(repo: &Repo, remote: &RemoteName) -> Result<CookieJa
 }
 
 /// Returns the proxy that the environment names, as curl looks it up.
-fn proxy_of_environment() -> Option<String> {
+pub(crate) fn proxy_of_environment() -> Option<String> {
     let names = [
         "all_proxy",
         "ALL_PROXY",

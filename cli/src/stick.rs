@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use treeferry_core::archive::{ArchiveOptions, CreateArchive, Spool};
@@ -96,6 +97,8 @@ pub(crate) async fn finish() -> Result<()> {
 
 fn archive_options() -> ArchiveOptions {
     let mut options = ArchiveOptions::default();
+    // Who reads a stick has it plugged in, and little room on it.
+    options.grace = Duration::ZERO;
     let process = std::process::id();
     options.lease.holder = format!("treeferry, process {process}");
     options.lease.seed = dates::now() << 32 | u64::from(process);

@@ -15,7 +15,7 @@ use futures::stream::BoxStream;
 use support::Pile;
 use treeferry_core::archive::{ArchiveOptions, ArchiveStore, CreateArchive};
 use treeferry_core::error::{Error, ErrorKind, Result};
-use treeferry_core::format::{Branch, Checksum, DirTree, ObjectName};
+use treeferry_core::format::{Branch, Checksum, ContentLayout, DirTree, ObjectName};
 use treeferry_core::ops::prune::{PruneOptions, PruneRoots, prune};
 use treeferry_core::ops::replicate::{ReplicateOptions, replicate};
 use treeferry_core::repo::Repo;
@@ -366,7 +366,107 @@ async fn of_two_who_move_a_ref_one_is_told_what_it_holds() {
 fn prune_options() -> PruneOptions {
     let mut options = PruneOptions::default();
     options.roots = PruneRoots::Refs;
+    options.grace = Some(Duration::ZERO);
     options
+}
+
+/// Counts the notes of what is to be deleted later.
+fn notes(files: &Watched) -> usize {
+    let listed = files.files.list(".treeferry/condemned/");
+    let listed: Vec<_> = futures::executor::block_on_stream(listed).collect();
+    listed.len()
+}
+
+async fn pruned(repo: &Repo, grace: Duration) -> (u64, u64) {
+    let mut options = prune_options();
+    options.grace = Some(grace);
+    let report = prune(repo, &options).await.unwrap();
+    (report.objects_pruned, report.objects_waiting)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MOMENT: Duration = Duration::from_millis(50);
+
+#[tokio::test]
+async fn what_is_not_needed_any_more_is_kept_for_those_who_read_it() {
+    let files = Watched::new();
+    let pile = Arc::new(Pile::default());
+    let repo = open_repo(&files).await;
+    let [old, new] = ["old", "new"].map(|text| pile.small_commit(text, None));
+    for commit in [old, new] {
+        push(&pile, &repo, commit).await.unwrap();
+        let moved = set_ref(&repo, &branch("os"), ExpectedRef::Any, commit).await;
+        moved.unwrap();
+    }
+    // As a bucket is set up.
+    let mut options = prune_options();
+    options.grace = None;
+    let report = prune(&repo, &options).await.unwrap();
+    assert_eq!((report.objects_pruned, report.freed_bytes), (0, 0));
+    assert!(report.objects_waiting > 2 && report.waiting_bytes > 0);
+    let waiting = report.objects_waiting;
+    assert_whole(&repo, old).await;
+    // It is noted once.
+    assert_eq!(pruned(&repo, DAY).await, (0, waiting));
+    assert_eq!(notes(&files), 1);
+    assert_whole(&repo, old).await;
+    tokio::time::sleep(MOMENT).await;
+    assert_eq!(pruned(&repo, MOMENT).await, (waiting, 0));
+    assert_eq!(notes(&files), 0);
+    assert_whole(&repo, new).await;
+    let commit = ObjectName::commit(old);
+    assert_eq!(repo.objects().stat(&[commit]).await.unwrap(), [None]);
+}
+
+#[tokio::test]
+async fn what_comes_to_be_needed_again_waits_anew_when_it_is_not() {
+    let files = Watched::new();
+    let pile = Arc::new(Pile::default());
+    let repo = open_repo(&files).await;
+    let commit = pile.small_commit("one", None);
+    for again in ["pushed again", "only named again"] {
+        push(&pile, &repo, commit).await.unwrap();
+        let (pruned_now, waiting) = pruned(&repo, DAY).await;
+        assert_eq!((pruned_now, notes(&files)), (0, 1), "{again}");
+        assert!(waiting > 2, "{again}");
+        if again == "pushed again" {
+            push(&pile, &repo, commit).await.unwrap();
+        }
+        let named = set_ref(&repo, &branch("os"), ExpectedRef::Absent, commit).await;
+        named.unwrap();
+        assert_eq!(notes(&files), 0, "{again}");
+        let gone = RefUpdate {
+            name: branch("os"),
+            expected: ExpectedRef::Any,
+            new: None,
+        };
+        repo.refs().update_refs(&[gone]).await.unwrap();
+        // Long after it was first noted, and at once after it was last needed.
+        tokio::time::sleep(MOMENT).await;
+        assert_eq!(pruned(&repo, MOMENT).await, (0, waiting), "{again}");
+        assert_whole(&repo, commit).await;
+        assert_eq!(pruned(&repo, Duration::ZERO).await, (waiting, 0), "{again}");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_is_shown_anew_is_not_of_parts_that_are_about_to_go() {
+    let files = Watched::new();
+    let pile = Arc::new(Pile::default());
+    let repo = open_repo(&files).await;
+    let commit = pile.small_commit("one", None);
+    push(&pile, &repo, commit).await.unwrap();
+    // Of a push that was cut before its commit was sent, the rest is there.
+    let name = ObjectName::commit(commit).loose_path(ContentLayout::Archive);
+    let path = RemotePath::new(&format!("objects/{name}")).unwrap();
+    files.files.delete(&[path]).await.unwrap();
+    let (_, waiting) = pruned(&repo, DAY).await;
+    assert!(waiting > 1 && notes(&files) == 1);
+    push(&pile, &repo, commit).await.unwrap();
+    assert_eq!(notes(&files), 0);
+    tokio::time::sleep(MOMENT).await;
+    assert_eq!(pruned(&repo, MOMENT).await, (0, waiting + 1));
+    assert_whole(&repo, commit).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

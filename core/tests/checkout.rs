@@ -21,8 +21,8 @@ use treeferry_core::ops::diff::{DiffOptions, DiffSide, diff, diff_stats};
 use treeferry_core::ops::list::{ListOptions, cat, list};
 use treeferry_core::repo::{Repo, TreeLimits, TreeRoot, measure_tree};
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, MemoryStore,
-    ObjectSource, ObjectStore, ResumableSource, Scratch, Stat,
+    Batch, BatchOptions, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard, LockKind,
+    MemoryStore, ObjectSource, ObjectStore, ResumableSource, Scratch, Stat,
 };
 
 /// A store that holds what it was given, right or wrong.
@@ -71,6 +71,10 @@ impl ObjectStore for PileStore {
     }
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
+        None
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
         None
     }
 }

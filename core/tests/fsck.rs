@@ -12,8 +12,9 @@ use treeferry_core::ops::commit::{CommitOptions, TreeInput, commit};
 use treeferry_core::ops::fsck::{FsckOptions, FsckRepair, fsck};
 use treeferry_core::repo::{Repo, TreeEntry};
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, MemoryOptions,
-    MemoryStore, ObjectSource, ObjectStore, Partial, RepoState, ResumableSource, Scratch, Stat,
+    Batch, BatchOptions, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard, LockKind,
+    MemoryOptions, MemoryStore, ObjectSource, ObjectStore, Partial, RepoState, ResumableSource,
+    Scratch, Stat,
 };
 use treeferry_core::{ErrorKind, Result};
 
@@ -122,6 +123,10 @@ impl ObjectStore for BroughtBack {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         self.store.scratch()
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        None
     }
 }
 

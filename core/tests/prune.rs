@@ -21,9 +21,9 @@ use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata, update_
 use treeferry_core::repo::{Depth, History, ReachOptions, ReachRoot, Repo};
 use treeferry_core::spill::{Spill, SpillPlace};
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Encoding, ExpectedRef, Listed, LocalObjects, LockGuard, LockKind,
-    MemoryStore, ObjectSource, ObjectStore, RefName, RefUpdate, RefValue, ResumableSource, Scratch,
-    Stat,
+    Batch, BatchOptions, Body, Condemned, Encoding, ExpectedRef, Listed, LocalObjects, LockGuard,
+    LockKind, MemoryStore, ObjectSource, ObjectStore, Partial, RefName, RefUpdate, RefValue,
+    ResumableSource, Scratch, Stat,
 };
 
 /// A store in which deleting stops for good after some objects, as if the power went.
@@ -100,6 +100,10 @@ impl ObjectStore for Interrupted {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         self.inner.scratch()
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        self.inner.condemned()
     }
 }
 
@@ -231,6 +235,7 @@ async fn nothing_is_reachable_from_what_is_not_there() {
         .unwrap();
     assert_eq!(reachable.count(ObjectType::Commit), 0);
     assert!(reachable.problems().is_empty());
+    assert_eq!(reachable.absent_roots(), [missing[0].commit]);
     // A commit that is taken for absent ends the history before it.
     let options = ReachOptions {
         absent: HashSet::from([commits[1]]),
@@ -240,6 +245,35 @@ async fn nothing_is_reachable_from_what_is_not_there() {
     let names = [commits[2], commits[0]].map(ObjectName::commit);
     assert_eq!(reachable.contains(&names).await.unwrap(), [true, false]);
     assert_eq!(reachable.count(ObjectType::Commit), 1);
+    assert_eq!(reachable.absent_roots(), []);
+}
+
+#[tokio::test]
+async fn a_ref_whose_commit_is_not_there_stops_a_prune() {
+    let (store, _, commits) = filled().await;
+    let repo = Repo::new(Arc::new(store));
+    let lost = Checksum::of(b"lost");
+    let name = RefName::Local(Branch::new("main").unwrap());
+    let update = RefUpdate {
+        name,
+        expected: ExpectedRef::Any,
+        new: Some(RefValue::Commit(lost)),
+    };
+    repo.refs().update_refs(&[update]).await.unwrap();
+    let error = prune(&repo, &last_only()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Missing);
+    let said = format!("{error:?}");
+    assert!(
+        said.contains("main") && said.contains(&lost.to_string()),
+        "{said}"
+    );
+    let names: Vec<_> = commits.iter().copied().map(ObjectName::commit).collect();
+    let found = repo.objects().stat(&names).await.unwrap();
+    assert!(found.iter().all(Option::is_some), "something was pruned");
+    // What is known not to be whole is as it is.
+    let mark = Some(Partial::Damaged);
+    repo.state().write_partial(&lost, mark).await.unwrap();
+    prune(&repo, &last_only()).await.unwrap();
 }
 
 #[tokio::test]

@@ -124,15 +124,17 @@ impl Place {
         options.lease.seed = self.handles.fetch_add(1, Ordering::Relaxed);
         options.lease.ttl = Duration::from_millis(300);
         options.lease.wait = Duration::from_secs(10);
-        let files = FaultyTransport::new(files, Arc::clone(&self.faults)).spoiling(says_its_hash);
+        let files = FaultyTransport::new(files, Arc::clone(&self.faults)).spoiling(is_seen);
         let store = ArchiveStore::create(Arc::new(files), CreateArchive::default(), options);
         Ok(Repo::new(Arc::new(store.await?)))
     }
 }
 
-/// Returns whether a file is named by its hash.
-fn says_its_hash(path: &RemotePath) -> bool {
-    path.as_str().starts_with("objects/") && !path.as_str().ends_with(".commitmeta")
+/// Returns whether it is seen when the bytes of a file are wrong: it is named by its hash, or holds
+/// the name of a commit, which then is not there.
+fn is_seen(path: &RemotePath) -> bool {
+    let path = path.as_str();
+    path.starts_with("objects/") && !path.ends_with(".commitmeta") || path.starts_with("refs/")
 }
 
 /// Returns how patiently a test tries again.

@@ -7,8 +7,8 @@ use futures::stream::BoxStream;
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::{Checksum, METADATA_BYTES_MAX, ObjectName, ObjectType};
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, ObjectSource,
-    ObjectStore, Payload, ResumableSource, Scratch, Stat,
+    Batch, BatchOptions, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard, LockKind,
+    ObjectSource, ObjectStore, Payload, ResumableSource, Scratch, Stat,
 };
 
 use crate::batch::FsBatch;
@@ -164,6 +164,10 @@ impl ObjectStore for FsRepo {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         Some(Arc::new(FsScratch::new(self.clone())))
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        None
     }
 }
 

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::{Checksum, ObjectName, ObjectType};
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, ObjectSource,
-    ObjectStore, ResumableSource, Scratch, Stat, Trust,
+    Batch, BatchOptions, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard, LockKind,
+    ObjectSource, ObjectStore, ResumableSource, Scratch, Stat, Trust,
 };
 
 use crate::batch::SqliteBatch;
@@ -200,6 +200,10 @@ impl ObjectStore for SqliteRepo {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         Some(Arc::new(Downloads::new(self.clone())))
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        None
     }
 }
 

@@ -15,9 +15,9 @@ use treeferry_conformance::samples::{self, Sample, TreeSample};
 use treeferry_conformance::{Fixture, Holds, Profile};
 use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::store::{
-    Batch, BatchOptions, BatchStats, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind,
-    MemoryOptions, MemoryStore, ObjectSource, ObjectStore, RefAtomicity, ResumableSource, Scratch,
-    Stat,
+    Batch, BatchOptions, BatchStats, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard,
+    LockKind, MemoryOptions, MemoryStore, ObjectSource, ObjectStore, RefAtomicity, ResumableSource,
+    Scratch, Stat,
 };
 use treeferry_core::{ErrorKind, Result};
 
@@ -143,6 +143,10 @@ impl ObjectStore for Counting {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         self.store.scratch()
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        self.store.condemned()
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let (Some(from), Some(to)) = (&args.from, &args.to) else {
         return Err(Failure::usage("FROM and TO must be specified"));
     };
+    args.transfer.rate.apply();
     let (origin, verify) = open_origin(session, from).await?;
     let (place, destination) = open_target(session, to, args.transfer.intent()).await?;
     let refs = match &origin {

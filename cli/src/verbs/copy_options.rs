@@ -10,12 +10,15 @@ use super::summary;
 use crate::failure::{Failure, Result};
 use crate::output;
 use crate::place::Intent;
+use crate::rate::LimitRate;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Transfer {
     /// Say what would be moved, and move nothing
     #[arg(long)]
     pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) rate: LimitRate,
     /// With --dry-run: read the header of each missing file, so that totals are exact
     #[arg(long, requires = "dry_run")]
     exact: bool,

@@ -1,5 +1,7 @@
 //! `prune`: deletes what nothing needs any more.
 
+use std::time::Duration;
+
 use serde_json::json;
 use treeferry_core::format::Refspec;
 use treeferry_core::ops::prune::{PruneAction, PruneOptions, PruneRoots, prune};
@@ -40,6 +42,10 @@ pub(crate) struct Args {
     /// Delete commits alone, and leave their trees and files
     #[arg(long)]
     commit_only: bool,
+    /// In buckets: keep what is not needed any more for SECONDS, for those who pull it now; it goes in
+    /// the first prune that comes after (default: 86400)
+    #[arg(long, value_name = "SECONDS")]
+    grace: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -67,6 +73,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if args.no_prune {
         options.action = PruneAction::Count;
     }
+    options.grace = args.grace.map(Duration::from_secs);
     if let Some(commit) = &args.delete_commit {
         let commit = commit.parse();
         let commit = commit.map_err(|e| Failure::from(e).context("--delete-commit"))?;
@@ -93,6 +100,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             "objects": report.objects_total,
             "pruned": report.objects_pruned,
             "freed_bytes": report.freed_bytes,
+            "waiting": report.objects_waiting,
+            "waiting_bytes": report.waiting_bytes,
             "commits_pruned": commits.collect::<Vec<_>>(),
             "deltas_pruned": report.deltas_pruned,
             "deleted": !args.no_prune,
@@ -105,12 +114,21 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     };
     output::line(format!("Total{kind} objects: {}", report.objects_total))?;
     let (pruned, freed) = (report.objects_pruned, size_text(report.freed_bytes));
+    let (waiting, still) = (report.objects_waiting, size_text(report.waiting_bytes));
     let outcome = match (pruned, args.no_prune) {
+        (0, _) if waiting > 0 => "Deleted no objects".to_owned(),
         (0, _) => "No unreachable objects".to_owned(),
         (_, true) => format!("Would delete: {pruned} objects, freeing {freed}"),
         (_, false) => format!("Deleted {pruned} objects, {freed} freed"),
     };
-    Ok(output::line(outcome)?)
+    output::line(outcome)?;
+    if waiting > 0 {
+        output::line(format!(
+            "Kept for those who pull them now: {waiting} objects, {still}; a prune after the grace \
+             period deletes them"
+        ))?;
+    }
+    Ok(())
 }
 
 /// Returns a depth as users write it: negative is all of the history.

@@ -21,6 +21,7 @@ use super::pull_text::totals;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::is_address;
+use crate::rate::LimitRate;
 use crate::session::{Name, Session, open_fs, remote_config, resolve};
 use crate::{dates, delta_budget, json, output, progress, source, trust};
 
@@ -28,6 +29,8 @@ use crate::{dates, delta_budget, json, output, progress, source, trust};
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) common: Common,
+    #[command(flatten)]
+    rate: LimitRate,
     /// Where signed summaries are kept until they change (default: tmp/cache in the repository)
     #[arg(long, value_name = "PATH")]
     cache_dir: Option<PathBuf>,
@@ -143,6 +146,7 @@ pub(crate) struct Common {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    args.rate.apply();
     if let (Name::Treeferry, Some(address)) = (session.name, &args.remote)
         && is_address(address)
     {

@@ -42,6 +42,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let Some(to) = &args.to else {
         return Err(Failure::usage("TO must be specified"));
     };
+    args.transfer.rate.apply();
     let repo = session.open().await?;
     let refs = refs_to_push(&repo, &args.refs).await?;
     let mut options = CopyOptions::default();

@@ -19,7 +19,7 @@ const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// Returns an address in the bucket of the server that all tests share. Its keys and where it is stand
 /// in the environment.
-fn bucket() -> PathBuf {
+pub(crate) fn bucket() -> PathBuf {
     let port = seaweed().port;
     ENVIRONMENT.get_or_init(|| {
         let Keys { id, secret, .. } = keys(port);
@@ -42,7 +42,7 @@ fn keys(port: u16) -> Keys {
 }
 
 /// Returns where everybody can read what is in the bucket.
-fn public_url(address: &Path) -> String {
+pub(crate) fn public_url(address: &Path) -> String {
     let place = address.to_str().unwrap().strip_prefix("s3://").unwrap();
     format!("http://127.0.0.1:{}/{place}", seaweed().port)
 }
@@ -151,7 +151,12 @@ fn a_repository_in_a_bucket_is_worked_with_as_any() {
     // The first commit, its root, and a file that has changed since.
     let counted = run(&["prune", "--refs-only", "--depth=0", "--no-prune"]);
     assert!(counted.contains("Would delete: 3 objects"), "{counted}");
-    let pruned = run(&["prune", "--refs-only", "--depth=0"]);
+    // Whoever pulls it now is not disturbed.
+    let kept = run(&["prune", "--refs-only", "--depth=0"]);
+    assert!(kept.contains("Deleted no objects"), "{kept}");
+    assert!(kept.contains("pull them now: 3 objects"), "{kept}");
+    assert_eq!(run(&["cat", &first, "a"]), "first");
+    let pruned = run(&["prune", "--refs-only", "--depth=0", "--grace=0"]);
     assert!(pruned.contains("Deleted 3 objects"), "{pruned}");
     treeferry(&bucket, ["cat", &first, "a"]).failure_naming(&[&first]);
     run(&["fsck"]);

@@ -11,6 +11,7 @@ mod support;
 
 mod addresses;
 mod buckets;
+mod counted;
 mod plans;
 mod pushes;
 mod round_trip;

@@ -10,10 +10,10 @@ use treeferry_core::Result;
 use treeferry_core::format::delta::DeltaFile;
 use treeferry_core::format::{Checksum, ObjectName, ObjectType};
 use treeferry_core::store::{
-    Batch, BatchOptions, BatchStats, Body, Encoding, ExtraName, Incoming, Listed, ListedDeltaFile,
-    LocalObjects, LockGuard, LockKind, ObjectSource, ObjectStore, Partial, Put, RefAnswer,
-    RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue, RepoState, ResumableSource,
-    Scratch, SignedSummary, Stat, Swap,
+    Batch, BatchOptions, BatchStats, Body, Condemned, Encoding, ExtraName, Incoming, Listed,
+    ListedDeltaFile, LocalObjects, LockGuard, LockKind, ObjectSource, ObjectStore, Partial, Put,
+    RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue, RepoState,
+    ResumableSource, Scratch, SignedSummary, Stat, Swap,
 };
 use treeferry_core::transport::{FetchOptions, FetchedFile, PutBody, RemotePath};
 
@@ -139,6 +139,10 @@ impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         self.inner.scratch()
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        self.inner.condemned()
     }
 }
 

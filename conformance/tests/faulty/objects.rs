@@ -9,8 +9,8 @@ use futures::stream::{self, BoxStream};
 use treeferry_core::Result;
 use treeferry_core::format::{FileHeader, ObjectName, ObjectType};
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Encoding, Incoming, Leftovers, Listed, LocalObjects, LockGuard,
-    LockKind, ObjectSource, ObjectStore, Payload, ResumableSource, Scratch, Stat, Trust,
+    Batch, BatchOptions, Body, Condemned, Encoding, Incoming, Leftovers, Listed, LocalObjects,
+    LockGuard, LockKind, ObjectSource, ObjectStore, Payload, ResumableSource, Scratch, Stat, Trust,
 };
 
 use super::batch::FaultyBatch;
@@ -223,5 +223,9 @@ impl ObjectStore for Faulty {
                 Arc::clone(&self.shared.held),
             ))),
         }
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        self.inner.condemned()
     }
 }

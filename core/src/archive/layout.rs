@@ -63,6 +63,9 @@ pub(super) const STATE_PREFIX: &str = "state/";
 /// Where leases lie; another implementation does not look there.
 pub(super) const LEASES_PREFIX: &str = ".treeferry/leases/";
 
+/// Where it is noted what is not needed any more.
+pub(super) const CONDEMNED_PREFIX: &str = ".treeferry/condemned/";
+
 /// Where it is said which summary and signature belong together.
 pub(super) const SUMMARY_PAIR_PATH: &str = ".treeferry/summary-pair";
 

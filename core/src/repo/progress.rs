@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub content: Count,
     /// Bytes that came over the transport.
     pub transferred: Amount,
+    /// Bytes of objects that the destination took.
+    pub written: Amount,
     /// How many requests were tried again.
     pub retries: u64,
 }

@@ -68,6 +68,7 @@ pub struct Reachable {
     names: SortedNames,
     counts: [u64; ROLES],
     problems: Vec<ReachProblem>,
+    absent_roots: Vec<Checksum>,
     too_deep: Option<Checksum>,
 }
 
@@ -114,6 +115,11 @@ impl Reachable {
         std::mem::take(&mut self.problems)
     }
 
+    /// Returns the roots that are not there, except those that were to be taken for absent.
+    pub fn absent_roots(&self) -> &[Checksum] {
+        &self.absent_roots
+    }
+
     /// Returns a dirtree that is nested deeper than trees may be, if there is one.
     pub fn too_deep(&self) -> Option<Checksum> {
         self.too_deep
@@ -135,6 +141,7 @@ struct Found {
     names: NameSet,
     counts: [u64; ROLES],
     problems: Vec<ReachProblem>,
+    absent_roots: Vec<Checksum>,
     too_deep: Option<Checksum>,
 }
 
@@ -155,6 +162,7 @@ impl Found {
             names: self.names.into_sorted().await?,
             counts: self.counts,
             problems: self.problems,
+            absent_roots: self.absent_roots,
             too_deep: self.too_deep,
         })
     }
@@ -175,6 +183,7 @@ impl Repo {
             names: NameSet::new(self.spill().clone(), self.pool().clone()),
             counts: [0; ROLES],
             problems: Vec::new(),
+            absent_roots: Vec::new(),
             too_deep: None,
         };
         let commits = CommitWalk::new(options)
@@ -292,8 +301,13 @@ impl<'a> CommitWalk<'a> {
                 meta: commit.meta,
             })
         };
+        let roots = visits.iter().filter(|visit| visit.is_root);
+        let roots: HashSet<_> = roots.map(|visit| visit.commit).collect();
         for (name, loaded) in load_many(repo, names, parse).await? {
             match loaded {
+                Ok(None) if roots.contains(&name.checksum) => {
+                    found.absent_roots.push(name.checksum)
+                }
                 Ok(node) => _ = self.nodes.insert(name.checksum, node),
                 Err(error) => found.problems.push(ReachProblem { name, error }),
             }

@@ -5,6 +5,7 @@
 //! mutable or named otherwise ([`RepoState`]).
 
 mod body;
+mod condemned;
 mod config;
 mod content_reader;
 mod filez_reader;
@@ -19,6 +20,7 @@ mod resumable;
 mod scratch;
 
 pub use body::{Body, Payload};
+pub use condemned::{Condemned, Note};
 pub use config::{StoreConfig, new_config};
 pub use content_reader::ContentReader;
 pub use filez_reader::FilezReader;

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use super::{Body, Incoming, LocalObjects, ResumableSource, Scratch};
+use super::{Body, Condemned, Incoming, LocalObjects, ResumableSource, Scratch};
 use crate::error::Result;
 use crate::format::{ObjectName, ObjectType};
 
@@ -65,6 +65,9 @@ pub trait ObjectStore: ObjectSource {
 
     /// Returns the place for half-done downloads, if there is one.
     fn scratch(&self) -> Option<Arc<dyn Scratch>>;
+
+    /// Returns where it is noted what is not needed any more, if readers hold no lock here.
+    fn condemned(&self) -> Option<Arc<dyn Condemned>>;
 }
 
 /// Objects on their way into a store.

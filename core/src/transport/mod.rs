@@ -2,6 +2,7 @@
 
 mod memory;
 mod mirrors;
+mod rate;
 mod retry;
 
 use std::fmt::{self, Debug};
@@ -17,6 +18,7 @@ use crate::format::FormatError;
 
 pub use memory::{MemoryTransport, MemoryTransportOptions};
 pub use mirrors::Mirrors;
+pub use rate::{Rate, RateLimited};
 pub use retry::Retry;
 pub(crate) use retry::retrying;
 

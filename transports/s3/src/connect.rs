@@ -39,7 +39,7 @@ pub(crate) fn connect(
 fn client(options: &BucketOptions) -> Result<reqwest::Client> {
     let invalid =
         |e: reqwest::Error| Error::invalid("HTTP cannot be set up").because(e.without_url());
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .tls_backend_preconfigured(options.tls.client_config(HttpVersions::Http1)?)
         .user_agent(concat!("treeferry/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -47,9 +47,16 @@ fn client(options: &BucketOptions) -> Result<reqwest::Client> {
         .connect_timeout(options.connect_timeout)
         // Otherwise a proxy would be taken from the environment.
         .no_proxy()
-        .http1_only()
-        .build()
-        .map_err(invalid)
+        .http1_only();
+    let builder = match &options.proxy {
+        None => builder,
+        Some(proxy) => {
+            // The cause is left out: it could repeat a password.
+            let bad = |_| Error::invalid("the address of the proxy cannot be used");
+            builder.proxy(reqwest::Proxy::all(&proxy.0).map_err(bad)?)
+        }
+    };
+    builder.build().map_err(invalid)
 }
 
 /// Trying again is the caller's business.

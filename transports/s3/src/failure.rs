@@ -63,6 +63,20 @@ fn of_cause(error: &object_store::Error, doing: Doing) -> (ErrorKind, &'static s
                 Doing::Writing => (in_doubt, "the server is in trouble"),
             },
             Trouble::NoList { .. } => (ErrorKind::Denied, "the list is refused"),
+            Trouble::Elsewhere {
+                region: Some(_), ..
+            } => (
+                ErrorKind::Invalid,
+                "is in another region: name it ('?region=NAME')",
+            ),
+            Trouble::Elsewhere { region: None, .. } => (
+                ErrorKind::Invalid,
+                "is elsewhere: name its server ('?endpoint=URL')",
+            ),
+            Trouble::Clock { .. } => (
+                ErrorKind::Denied,
+                "is refused: this machine's clock is wrong, or the server's",
+            ),
             Trouble::Silent(_) => (in_doubt, "the server does not answer"),
         };
     }

@@ -12,6 +12,7 @@ mod connect;
 mod failure;
 mod options;
 mod profile;
+mod redirect;
 mod service;
 mod transport;
 mod variables;

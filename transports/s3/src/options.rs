@@ -26,6 +26,8 @@ pub struct BucketOptions {
     pub writers: Writers,
     /// Whom TLS trusts.
     pub tls: TlsOptions,
+    /// The proxy that all requests go through.
+    pub(crate) proxy: Option<Secret>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long nothing may happen.
@@ -50,6 +52,7 @@ impl Default for BucketOptions {
             credentials: Credentials::Anonymous,
             writers: Writers::Several,
             tls: TlsOptions::default(),
+            proxy: None,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             low_speed_bytes: 16 * 1024,
@@ -132,6 +135,13 @@ impl BucketOptions {
     #[must_use]
     pub fn set(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.insert(key.into(), Secret(value.into()));
+        self
+    }
+
+    /// Sets the proxy that all requests go through, an `http://` or `https://` address.
+    #[must_use]
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(Secret(url.into()));
         self
     }
 

@@ -392,6 +392,7 @@ async fn a_prune_of_a_bucket_lists_and_deletes_in_batches() {
     proxy.take();
     let mut options = PruneOptions::default();
     options.roots = PruneRoots::Refs;
+    options.grace = Some(std::time::Duration::ZERO);
     let report = prune(&repo, &options).await.unwrap();
     let seen = proxy.take();
     println!("pruned {}: {seen:?}", report.objects_pruned);

@@ -31,8 +31,8 @@ use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::pool::Pool;
 use treeferry_core::store::{
-    Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, ObjectSource,
-    ObjectStore, ResumableSource, Scratch, Stat,
+    Batch, BatchOptions, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard, LockKind,
+    ObjectSource, ObjectStore, ResumableSource, Scratch, Stat,
 };
 
 use self::batch::IndexedBatch;
@@ -333,5 +333,9 @@ impl ObjectStore for IndexedStore {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         self.store.scratch()
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        self.store.condemned()
     }
 }

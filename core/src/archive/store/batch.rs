@@ -130,6 +130,7 @@ impl ArchiveBatch {
                 .any(|name| name.object_type == ObjectType::Commit)
             {
                 self.place.check_relied_on(&self.lease).await?;
+                self.place.spare(self.lease.relied_on()).await?;
             }
             let send = |name: ObjectName| async move {
                 let Some(bytes) = waiting.get(&name) else {

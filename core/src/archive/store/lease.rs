@@ -230,6 +230,14 @@ impl Leases {
         Ok(alone)
     }
 
+    /// Returns what the time is at the place; `None` where times are not told.
+    pub(super) async fn time_of(&self, lease: &Lease) -> Result<Option<SystemTime>> {
+        lease.key.renew().await?;
+        let listed = list(&*self.transport, &self.retry).await?;
+        let own = listed.iter().find(|(_, file)| file.path == lease.key.path);
+        Ok(own.and_then(|(_, file)| file.modified))
+    }
+
     pub(super) async fn list_all(&self) -> Result<Vec<LeaseInfo>> {
         let listed = list(&*self.transport, &self.retry).await?;
         let reads = listed.into_iter().map(|(parsed, file)| async move {

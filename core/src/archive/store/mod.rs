@@ -1,13 +1,14 @@
 //! A whole repository in the archive layout, over a transport that can be written to.
 //!
 //! The paths are those of OSTree's `archive` repositories, so that a plain `ostree` can pull from a
-//! web server, bucket or mounted directory that was written here. Three things are of our own, below
+//! web server, bucket or mounted directory that was written here. Four things are of our own, below
 //! `.treeferry/` where OSTree does not look:
 //!
 //! ```text
 //! .treeferry/leases/ID.KIND.TTL_MS   who is writing, or deleting
 //! .treeferry/summary-pair            which summary and signature belong together
 //! refs/...                           as OSTree's; an alias is told by blanks at the end of the file
+//! .treeferry/condemned/ID             what a prune found not to be needed, to be deleted later
 //! ```
 //!
 //! Each write shows at once. So a batch sends content and dirmetas as they come, and holds dirtrees
@@ -19,6 +20,7 @@
 //! like any other source's.
 
 mod batch;
+mod condemned;
 mod deltas;
 mod known;
 mod lease;
@@ -39,6 +41,7 @@ use bytes::Bytes;
 pub use self::lease::LeaseInfo;
 pub use self::options::{ArchiveOptions, CreateArchive, LeaseOptions, OpenSpool, Spool};
 
+use self::condemned::Notes;
 use self::lease::Leases;
 use self::objects::Held;
 use super::layout::{CONFIG_PATH, fixed_path};
@@ -63,6 +66,7 @@ struct Place {
     deflate_level: u8,
     leases: Arc<Leases>,
     held: Held,
+    notes: Notes,
 }
 
 impl ArchiveStore {
@@ -95,6 +99,7 @@ impl ArchiveStore {
                 options,
                 leases,
                 held: Held::default(),
+                notes: Notes::default(),
             }),
         })
     }

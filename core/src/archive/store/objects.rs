@@ -14,8 +14,8 @@ use crate::archive::layout;
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::{ObjectName, ObjectType};
 use crate::store::{
-    Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, ObjectSource,
-    ObjectStore, Payload, ResumableSource, Scratch, Stat, Trust,
+    Batch, BatchOptions, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard, LockKind,
+    ObjectSource, ObjectStore, Payload, ResumableSource, Scratch, Stat, Trust,
 };
 
 /// What is held exclusively through this handle, and what was listed meanwhile: nobody else writes.
@@ -23,8 +23,8 @@ use crate::store::{
 pub(super) struct Held(Mutex<Weak<Exclusive>>);
 
 #[derive(Debug)]
-struct Exclusive {
-    lease: Lease,
+pub(super) struct Exclusive {
+    pub(super) lease: Lease,
     known: Arc<Known>,
 }
 
@@ -36,6 +36,17 @@ impl Held {
 
     pub(super) fn is_exclusive(&self) -> bool {
         self.get().is_some()
+    }
+
+    /// Returns what `lock` is a lock of; an error if it is not exclusive, or another store's.
+    pub(super) fn exclusive(&self, lock: &LockGuard) -> Result<Arc<Exclusive>> {
+        match (lock.kind(), self.get()) {
+            (LockKind::Exclusive, Some(exclusive)) => Ok(exclusive),
+            _ => {
+                let problem = "objects are deleted only under this store's exclusive lock";
+                Err(Error::invalid(problem))
+            }
+        }
     }
 
     fn set(&self, exclusive: &Arc<Exclusive>) {
@@ -142,11 +153,7 @@ impl ObjectStore for ArchiveStore {
     }
 
     async fn delete(&self, guard: &LockGuard, names: &[ObjectName]) -> Result<Vec<Option<u64>>> {
-        let exclusive = self.place.held.get();
-        let (LockKind::Exclusive, Some(exclusive)) = (guard.kind(), exclusive) else {
-            let problem = "objects are deleted only under this store's exclusive lock";
-            return Err(Error::invalid(problem));
-        };
+        let exclusive = self.place.held.exclusive(guard)?;
         if !exclusive.lease.is_unbroken().await? {
             let problem = "the lease for deleting was lost: others may have written meanwhile, and \
                            what they need cannot be told; run it again";
@@ -182,5 +189,9 @@ impl ObjectStore for ArchiveStore {
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         // What came half way is fetched again: a bucket is no place to append to.
         None
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        Some(Arc::new(self.clone()))
     }
 }

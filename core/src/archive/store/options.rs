@@ -32,6 +32,8 @@ pub struct ArchiveOptions {
     pub spool: Spool,
     /// How writers and prunes keep out of each other's way.
     pub lease: LeaseOptions,
+    /// How long a prune keeps what is not needed any more, for those who read it now.
+    pub grace: Duration,
 }
 
 impl Default for ArchiveOptions {
@@ -45,6 +47,7 @@ impl Default for ArchiveOptions {
             uploads_max: 32,
             spool: Spool::default(),
             lease: LeaseOptions::default(),
+            grace: Duration::from_secs(24 * 60 * 60),
         }
     }
 }

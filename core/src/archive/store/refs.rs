@@ -14,7 +14,7 @@ use crate::archive::layout;
 use crate::archive::read;
 use crate::archive::ref_file::{PLAIN_BYTES, REF_BYTES_MAX, RefFile};
 use crate::error::{Error, ErrorKind, Result, Subject};
-use crate::format::{Branch, Checksum};
+use crate::format::{Branch, Checksum, ObjectName};
 use crate::store::ref_rules::{check_nesting, check_set};
 use crate::store::{RefAnswer, RefAtomicity, RefName, RefSpace, RefStore, RefUpdate, RefValue};
 use crate::transport::{PutAnswer, retrying};
@@ -217,6 +217,14 @@ impl RefStore for ArchiveStore {
         }
         if let Some(lease) = &lease {
             self.place.check_relied_on(lease).await?;
+        }
+        let relied = lease.iter().flat_map(|lease| lease.relied_on());
+        let held = updates.iter().filter_map(|update| match update.new {
+            Some(RefValue::Commit(commit)) => Some(ObjectName::commit(commit)),
+            _ => None,
+        });
+        if updates.iter().any(|update| update.new.is_some()) {
+            self.place.spare(relied.chain(held)).await?;
         }
         let mut answers = Vec::with_capacity(updates.len());
         for update in updates {

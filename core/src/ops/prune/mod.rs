@@ -9,8 +9,10 @@
 mod delete;
 mod deltas;
 mod roots;
+mod waiting;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 
@@ -20,6 +22,8 @@ use crate::format::{Checksum, ObjectType};
 use crate::repo::{Depth, Phase, Progress, ReachOptions, ReachScope, Reachable, Repo};
 use crate::spill::{Name, NameSet, SortedNames};
 use crate::store::{Listed, LockKind, RefName};
+
+use self::waiting::Waiting;
 
 pub(in crate::ops) use delete::enable_tombstones;
 
@@ -46,6 +50,10 @@ pub struct PruneOptions {
     pub retain: Vec<(RefName, Depth)>,
     /// If any: keeps the whole history of all other refs. Implies [`PruneRoots::Refs`].
     pub only: Vec<RefName>,
+    /// How long what is not needed any more is kept for those who read it now, where readers hold no
+    /// lock; `None`: as long as the place is set to. Such objects go in the first prune that comes
+    /// after. A commit that is to be deleted goes at once.
+    pub grace: Option<Duration>,
     /// Who listens.
     pub progress: Progress,
 }
@@ -80,6 +88,10 @@ pub struct PruneReport {
     pub objects_pruned: u64,
     /// How many bytes these took.
     pub freed_bytes: u64,
+    /// Objects that are not reachable, and were left for those who read them now.
+    pub objects_waiting: u64,
+    /// How many bytes these take.
+    pub waiting_bytes: u64,
     /// The commits among them.
     pub commits_pruned: Vec<Checksum>,
     /// Deltas to commits that are not there any more, or to the one that was named.
@@ -101,7 +113,8 @@ const OBJECTS_A_STEP: usize = 2048;
 ///
 /// # Errors
 ///
-/// Fails without deleting anything when an object of a commit that is kept cannot be read, when
+/// Fails without deleting anything when an object of a commit that is kept cannot be read, when a ref
+/// names a commit that is not there and is not marked partial, when
 /// `delete_commit` is held by a ref or missing, or when a ref of `retain` or `only` does not exist.
 pub async fn prune(repo: &Repo, options: &PruneOptions) -> Result<PruneReport> {
     let lock = match options.action {
@@ -123,23 +136,33 @@ pub async fn prune(repo: &Repo, options: &PruneOptions) -> Result<PruneReport> {
         scope: options.scope,
         absent,
     };
-    let roots = roots::find(repo, options).await?;
+    let found = roots::find(repo, options).await?;
+    let roots: Vec<_> = found.iter().map(|root| root.reach).collect();
     let mut reachable = repo.reach(&roots, &reach_options).await?;
     if let Some(problem) = reachable.take_problems().into_iter().next() {
         let context = "nothing was pruned: what is still needed cannot be told";
         return Err(problem.error.context(context).about(problem.name));
     }
-    let (garbage, mut report) = find_garbage(repo, options, &reachable).await?;
+    roots::check_present(repo, &found, reachable.absent_roots()).await?;
+    let mut waiting = match &lock {
+        Some(lock) => Waiting::open(repo, lock, options.grace).await?,
+        None => None,
+    };
+    let found = find_garbage(repo, options, &reachable, waiting.as_mut());
+    let (garbage, mut report) = found.await?;
     let deltas = deltas::find(repo, options, &garbage).await?;
     let superblocks = deltas
         .iter()
         .filter(|file| matches!(file, DeltaFile::Superblock(_)));
     report.deltas_pruned = superblocks.count() as u64;
-    if let Some(lock) = lock {
+    if let Some(lock) = &lock {
         report_phase(Phase::Committing);
-        delete::delete(repo, &lock, options, &garbage).await?;
+        delete::delete(repo, lock, options, &garbage).await?;
         // Last: were this interrupted, the next prune would find them.
         repo.state().delete_delta_files(&deltas).await?;
+    }
+    if let Some(waiting) = waiting {
+        waiting.forget().await?;
     }
     report_phase(Phase::Done);
     Ok(report)
@@ -161,6 +184,7 @@ async fn find_garbage(
     repo: &Repo,
     options: &PruneOptions,
     reachable: &Reachable,
+    mut waiting: Option<&mut Waiting<'_>>,
 ) -> Result<(Garbage, PruneReport)> {
     let (mut report, asked_for) = (PruneReport::default(), options.delete_commit);
     let objects = NameSet::new(repo.spill().clone(), repo.pool().clone());
@@ -179,6 +203,18 @@ async fn find_garbage(
             let names: Vec<_> = listed.iter().map(|listed| listed.name).collect();
             let mut needed = reachable.contains(&names).await?.into_iter();
             listed.retain(|_| !needed.next().unwrap_or(true));
+            if let Some(waiting) = &mut waiting {
+                let names: Vec<_> = listed.iter().map(|listed| listed.name).collect();
+                let mut may_go = waiting.may_go(&names).await?.into_iter();
+                listed.retain(|listed| {
+                    let goes = may_go.next().unwrap_or(false);
+                    if !goes {
+                        report.objects_waiting += 1;
+                        report.waiting_bytes += listed.stored_bytes;
+                    }
+                    goes
+                });
+            }
             report.objects_pruned += listed.len() as u64;
             report.freed_bytes += listed.iter().map(|l| l.stored_bytes).sum::<u64>();
             let unneeded = listed.iter().map(|listed| listed.name.checksum);
@@ -189,6 +225,9 @@ async fn find_garbage(
                 objects.insert(unneeded.collect()).await?;
             }
         }
+    }
+    if let Some(waiting) = waiting {
+        waiting.note().await?;
     }
     let garbage = Garbage {
         asked_for,

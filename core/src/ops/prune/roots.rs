@@ -8,17 +8,28 @@ use crate::format::{Checksum, ObjectName, ObjectType};
 use crate::repo::{Depth, History, ReachRoot, Repo};
 use crate::store::{RefName, RefSpace};
 
+/// A commit to keep.
+pub(super) struct Root {
+    /// The commit, and how much of its history.
+    pub(super) reach: ReachRoot,
+    /// The ref that holds it, if that is why it is kept.
+    held_by: Option<RefName>,
+}
+
 /// Returns the commits to keep and how much of their history.
-pub(super) async fn find(repo: &Repo, options: &PruneOptions) -> Result<Vec<ReachRoot>> {
+pub(super) async fn find(repo: &Repo, options: &PruneOptions) -> Result<Vec<Root>> {
     let is_selective = options.keep_younger_than_secs.is_some()
         || !options.retain.is_empty()
         || !options.only.is_empty();
     if options.roots == PruneRoots::AllCommits && !is_selective {
         let history = History::Depth(options.depth.unwrap_or(Depth::All));
         let commits = repo.objects().list(ObjectType::Commit);
-        let roots = commits.map_ok(|listed| ReachRoot {
-            commit: listed.name.checksum,
-            history,
+        let roots = commits.map_ok(|listed| Root {
+            reach: ReachRoot {
+                commit: listed.name.checksum,
+                history,
+            },
+            held_by: None,
         });
         return roots.try_collect().await;
     }
@@ -31,13 +42,38 @@ pub(super) async fn find(repo: &Repo, options: &PruneOptions) -> Result<Vec<Reac
         }
     }
     let mut roots = Vec::with_capacity(refs.len());
-    for (name, _) in &refs {
-        if let Some(commit) = repo.follow_ref(name).await? {
-            let history = history_of(name, options);
-            roots.push(ReachRoot { commit, history });
+    for (name, _) in refs {
+        if let Some(commit) = repo.follow_ref(&name).await? {
+            let history = history_of(&name, options);
+            roots.push(Root {
+                reach: ReachRoot { commit, history },
+                held_by: Some(name),
+            });
         }
     }
     Ok(roots)
+}
+
+/// Makes sure that each ref holds a commit that is there, or is known not to be.
+///
+/// One that holds another may have been misread, or spoilt: what it is to keep cannot be told.
+pub(super) async fn check_present(repo: &Repo, roots: &[Root], absent: &[Checksum]) -> Result<()> {
+    for commit in absent {
+        let holder = roots.iter().find(|root| root.reach.commit == *commit);
+        let Some(name) = holder.and_then(|root| root.held_by.as_ref()) else {
+            continue;
+        };
+        let is_known = repo.state().read_partial(commit).await?.is_some()
+            || repo.state().read_tombstone(commit).await?.is_some();
+        if !is_known {
+            let problem = format!(
+                "holds the commit {commit}, which is not there: nothing was pruned, for what is \
+                 still needed cannot be told; pull the commit, or delete the ref"
+            );
+            return Err(Error::missing(problem).about(Subject::Ref(name.to_string())));
+        }
+    }
+    Ok(())
 }
 
 fn history_of(name: &RefName, options: &PruneOptions) -> History {

@@ -26,8 +26,8 @@ use self::object::Object;
 use self::scratch::ScratchEntries;
 use self::state::State;
 use super::{
-    Batch, BatchOptions, Body, Encoding, Listed, LocalObjects, LockGuard, LockKind, ObjectSource,
-    ObjectStore, RefName, RefValue, ResumableSource, Scratch, Stat,
+    Batch, BatchOptions, Body, Condemned, Encoding, Listed, LocalObjects, LockGuard, LockKind,
+    ObjectSource, ObjectStore, RefName, RefValue, ResumableSource, Scratch, Stat,
 };
 use crate::error::{Error, Result};
 use crate::format::{ObjectName, ObjectType};
@@ -190,6 +190,10 @@ impl ObjectStore for MemoryStore {
 
     fn scratch(&self) -> Option<Arc<dyn Scratch>> {
         Some(Arc::new(self.place.scratch.clone()))
+    }
+
+    fn condemned(&self) -> Option<Arc<dyn Condemned>> {
+        None
     }
 }
 

@@ -84,6 +84,7 @@ impl Run<'_> {
     }
 
     fn note_written(&mut self, put: &Put) {
+        self.written.files += u64::from(put.name.object_type == ObjectType::File);
         if put.stored == Stored::Present {
             return;
         }
@@ -93,6 +94,10 @@ impl Run<'_> {
             true => put.unpacked_bytes,
             false => put.stored_bytes,
         };
+        self.written.bytes += put.stored_bytes;
+        if put.name.object_type == ObjectType::File {
+            self.written.file_bytes += put.stored_bytes;
+        }
     }
 
     fn note_commit(&mut self, want: &Want) {

@@ -91,12 +91,23 @@ struct Run<'e> {
     /// Files that come over a transport.
     transfers: u64,
     announced: Announced,
+    written: Written,
 }
 
 /// What commits said of the sizes of what is to be fetched.
 #[derive(Default)]
 struct Announced {
     bytes: u64,
+    files: u64,
+}
+
+/// What the destination took, as it lies there.
+#[derive(Default)]
+struct Written {
+    bytes: u64,
+    /// The bytes of files among them.
+    file_bytes: u64,
+    /// Files that the destination has now, of those that it was given.
     files: u64,
 }
 
@@ -138,6 +149,7 @@ impl<'a> Engine<'a> {
             fetched_again: HashSet::new(),
             report: ReplicateReport::default(),
             content_bytes: 0,
+            written: Written::default(),
             transfers: 0,
             announced: Announced::default(),
         };
