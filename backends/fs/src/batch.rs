@@ -143,7 +143,7 @@ fn stat_one(context: &WriteContext, name: &ObjectName) -> Result<Option<Stat>> {
         stored_bytes: staged.stored_bytes,
         trust: Trust::Whole,
     };
-    if let Some(staged) = context.staging.get(name) {
+    if let Some(staged) = context.staging.get(name)? {
         return Ok(Some(whole(staged)));
     }
     if let Some(stat) = repo.inner.shelf.stat(name)? {

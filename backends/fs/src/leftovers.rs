@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use treeferry_core::error::{Error, Result, from_read};
 use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::pool::drop_elsewhere;
-use treeferry_core::store::{Incoming, Leftovers as Policy};
+use treeferry_core::store::{Incoming, Leftovers as Policy, Stored};
 
 use crate::layout::{STAGING_PREFIX, object_path, xattrs_link_path};
 use crate::mode::FsMode;
@@ -106,17 +106,24 @@ impl Leftovers {
                 Writer::new(context).stage_xattrs(&name.checksum, &header)?;
                 sys::remove_file(shelf.fd(), &xattrs_link_path(&name.checksum))?;
             }
-            context.staging.make_fanout(&name.checksum)?;
-            let to = context.staging.shelf.fd();
-            if rustix::fs::renameat(shelf.fd(), &path, to, &path).is_err() {
-                continue;
-            }
             let staged = Staged {
                 stored_bytes: stat.stored_bytes,
-                sync: sync_state_of(context, &path)?,
+                sync: sync_state_of(shelf, &path)?,
             };
-            context.staging.add(*name, staged)?;
-            return Ok(Some(staged));
+            context.staging.make_fanout(&name.checksum)?;
+            let to = context.staging.shelf.fd();
+            let mut gone = false;
+            let added = context.staging.add(*name, staged, || {
+                rustix::fs::renameat(shelf.fd(), &path, to, &path).map_err(|e| {
+                    gone = true;
+                    sys::failed(&path, "cannot be taken over")(e)
+                })?;
+                Ok(Stored::New)
+            });
+            if !gone {
+                added?;
+                return Ok(Some(staged));
+            }
         }
         Ok(None)
     }
@@ -197,9 +204,9 @@ fn has_other_links(shelf: &Shelf, path: &str) -> Result<bool> {
     Ok(stat.is_some_and(|stat| stat.st_nlink > 1))
 }
 
-/// Returns what is left to do to make the data of a claimed object durable.
-fn sync_state_of(context: &WriteContext, path: &str) -> Result<SyncState> {
-    let stat = sys::stat(context.staging.shelf.fd(), path)?;
+/// Returns what is left to do to make the data of an object durable.
+fn sync_state_of(shelf: &Shelf, path: &str) -> Result<SyncState> {
+    let stat = sys::stat(shelf.fd(), path)?;
     let is_symlink = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_symlink();
     Ok(match stat.is_some_and(is_symlink) {
         true => SyncState::Done,

@@ -14,9 +14,10 @@ use treeferry_core::error::Result;
 use treeferry_core::format::{METADATA_BYTES_MAX, ObjectName, ObjectType};
 
 use crate::layout::{object_path, xattrs_link_path};
+use crate::list::for_each_object;
 use crate::mode::FsMode;
 use crate::shelf::{Shelf, display_path};
-use crate::staging::{Staged, SyncState, make_fanout};
+use crate::staging::make_fanout;
 use crate::sync::{sync_fanouts, sync_staged};
 use crate::sys::{self, Durable, failed};
 use crate::write::WriteContext;
@@ -25,22 +26,19 @@ use crate::write::WriteContext;
 pub(crate) async fn publish(context: &Arc<WriteContext>, durable: Durable) -> Result<()> {
     // From here on the staging directory is removed whatever happens: after a failed sync the
     // kernel may call pages clean that never reached the disk, and nobody must believe them.
-    let staged = context.staging.close();
-    let due =
-        |(name, staged): &(ObjectName, Staged)| (staged.sync == SyncState::Due).then_some(*name);
-    sync_staged(context, staged.iter().filter_map(due).collect(), durable).await?;
-
-    let names: Vec<ObjectName> = staged.into_iter().map(|(name, _)| name).collect();
-    make_fanouts(context, &names, durable).await?;
+    let staging = Arc::clone(&context.staging);
+    let closed = context.repo.run(move |_| Ok(staging.close())).await?;
+    sync_staged(context, closed.due, durable).await?;
+    make_fanouts(context, closed.fanouts.clone(), durable).await?;
 
     // What the batch found there may have been put there by a writer that has not synced yet.
-    let mut fanouts: BTreeSet<u8> = context.staging.relied.to_vec().into_iter().collect();
+    let mut touched: BTreeSet<u8> = context.staging.relied.to_vec().into_iter().collect();
     for phase in 0..PHASES {
-        let of_phase = names.iter().filter(|name| phase_of(name) == phase);
-        let of_phase: Vec<ObjectName> = of_phase.copied().collect();
-        fanouts.extend(of_phase.iter().map(first_byte));
-        move_all(context, of_phase).await?;
-        let touched = std::mem::take(&mut fanouts).into_iter().collect();
+        // Attributes apart from their files are kept in one mode only.
+        if phase > 0 || context.repo.mode() == FsMode::BareSplitXattrs {
+            touched.extend(move_all(context, &closed.fanouts, phase).await?);
+        }
+        let touched = std::mem::take(&mut touched).into_iter().collect();
         sync_fanouts(context, touched, durable).await?;
     }
     Ok(())
@@ -58,16 +56,11 @@ fn phase_of(name: &ObjectName) -> usize {
     }
 }
 
-fn first_byte(name: &ObjectName) -> u8 {
-    name.checksum.as_bytes()[0]
-}
-
 async fn make_fanouts(
     context: &Arc<WriteContext>,
-    names: &[ObjectName],
+    fanouts: Vec<u8>,
     durable: Durable,
 ) -> Result<()> {
-    let fanouts: BTreeSet<u8> = names.iter().map(first_byte).collect();
     context
         .repo
         .run(move |repo| {
@@ -84,24 +77,35 @@ async fn make_fanouts(
         .await
 }
 
-async fn move_all(context: &Arc<WriteContext>, mut names: Vec<ObjectName>) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
+/// Moves what the staging directory holds of one phase, and returns which directories that changed.
+async fn move_all(context: &Arc<WriteContext>, fanouts: &[u8], phase: usize) -> Result<Vec<u8>> {
+    if fanouts.is_empty() {
+        return Ok(Vec::new());
     }
-    // Neighbours share a directory, which the kernel locks for each rename.
-    names.sort_unstable_by_key(|name| name.checksum);
     let pool = context.repo.pool();
-    let share = names.len().div_ceil(pool.width());
-    let jobs = names.chunks(share).map(|chunk| {
+    // Neighbours share a directory, which the kernel locks for each rename.
+    let share = fanouts.len().div_ceil(pool.width());
+    let jobs = fanouts.chunks(share).map(|chunk| {
         let (context, chunk) = (Arc::clone(context), chunk.to_vec());
         pool.run(move || {
             let (from, to) = (&context.staging.shelf, &context.repo.inner.shelf);
-            chunk
-                .iter()
-                .try_for_each(|name| move_object(from, to, name))
+            let mut touched = Vec::new();
+            for first in chunk {
+                let mut moved = false;
+                for_each_object(from, first, |name, _| {
+                    if phase_of(&name) == phase {
+                        moved = true;
+                        move_object(from, to, &name)?;
+                    }
+                    Ok(())
+                })?;
+                touched.extend(moved.then_some(first));
+            }
+            Ok(touched)
         })
     });
-    try_join_all(jobs).await.map(|_| ())
+    let touched: Vec<Vec<u8>> = try_join_all(jobs).await?;
+    Ok(touched.concat())
 }
 
 fn move_object(from: &Shelf, to: &Shelf, name: &ObjectName) -> Result<()> {

@@ -2,14 +2,15 @@
 //!
 //! Its layout, its name and the lock file beside it are those of the C `ostree`, which takes up
 //! and publishes what a dead writer of the same boot left behind without looking at it. So nothing
-//! in here is ever called by an object's name before it is whole and verified.
+//! in here is ever called by an object's name before it is whole and verified: the directory itself
+//! is the list of what was staged. What is kept of it in memory is a bounded part, to save looking.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use parking::Guarded;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -23,6 +24,7 @@ use crate::layout::{PENDING_PREFIX, STAGING_PREFIX, fanout_name, object_path};
 use crate::lock::{open_lock_file, try_lock};
 use crate::mode::FsMode;
 use crate::shelf::Shelf;
+use crate::sync::SYNC_EACH_MAX;
 use crate::sys::{self, failed};
 
 /// Where the kernel shows a process its own open files.
@@ -35,6 +37,8 @@ pub(crate) struct Staging {
     pub(crate) shelf: Shelf,
     dir: Arc<StagingDir>,
     contents: Guarded<Contents>,
+    /// Held for reading while an object gets its name, so that none gets one when all are synced.
+    naming: RwLock<()>,
     fanouts: FanoutSet,
     /// Directories of `objects/` in which something was found that this batch relies on.
     pub(crate) relied: FanoutSet,
@@ -63,10 +67,42 @@ impl Drop for Removal {
     }
 }
 
+/// How many objects are remembered, twice: some 4 MB each.
+const REMEMBERED_MAX: usize = if cfg!(test) { 7 } else { (1 << 16) / 8 * 7 };
+
 #[derive(Debug, Default)]
 struct Contents {
-    objects: HashMap<ObjectName, Staged>,
+    /// The objects that came last.
+    recent: HashMap<ObjectName, Staged>,
+    /// Those that came before them.
+    older: HashMap<ObjectName, Staged>,
+    /// Whether there are more, which only the directory knows.
+    forgotten: bool,
+    due: Due,
     fate: Fate,
+}
+
+/// Which objects are to be made durable.
+#[derive(Debug)]
+pub(crate) enum Due {
+    /// These.
+    Few(Vec<ObjectName>),
+    /// More than are synced one by one.
+    Many,
+}
+
+impl Default for Due {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+/// What a batch has staged, when it has ended.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) due: Due,
+    /// The directories that objects are in.
+    pub(crate) fanouts: Vec<u8>,
 }
 
 /// What becomes of a staging directory when nobody uses it any more.
@@ -124,6 +160,7 @@ impl Staging {
                     _own_lock: own_lock,
                 }),
                 contents: Guarded::default(),
+                naming: RwLock::default(),
                 fanouts: FanoutSet::default(),
                 relied: FanoutSet::default(),
                 pending: AtomicU64::new(0),
@@ -132,31 +169,49 @@ impl Staging {
         }
     }
 
-    /// Returns what is known of an object in here.
-    pub(crate) fn get(&self, name: &ObjectName) -> Option<Staged> {
-        self.contents
-            .with(|contents| contents.objects.get(name).copied())
+    /// Returns what is known of an object in here. Blocking.
+    pub(crate) fn get(&self, name: &ObjectName) -> Result<Option<Staged>> {
+        let (found, forgotten) = self
+            .contents
+            .with(|contents| (contents.get(name), contents.forgotten));
+        if found.is_some() || !forgotten {
+            return Ok(found);
+        }
+        let stat = self.shelf.stat(name)?;
+        Ok(stat.map(|stat| Staged {
+            stored_bytes: stat.stored_bytes,
+            sync: SyncState::Due,
+        }))
     }
 
-    /// Notes that an object is in here, whole and verified.
-    pub(crate) fn add(&self, name: ObjectName, staged: Staged) -> Result<Stored> {
-        self.contents.with(|contents| {
-            if contents.fate == Fate::Remove {
-                let problem = "the batch ended while this object was being written";
-                return Err(Error::new(ErrorKind::Cancelled, problem).about(name));
-            }
-            Ok(match contents.objects.insert(name, staged) {
-                None => Stored::New,
-                Some(_) => Stored::Present,
-            })
-        })
+    /// Takes up an object that is whole and verified: `place` calls it by its name in here, and says
+    /// whether nothing was called so before. Blocking.
+    pub(crate) fn add(
+        &self,
+        name: ObjectName,
+        staged: Staged,
+        place: impl FnOnce() -> Result<Stored>,
+    ) -> Result<Stored> {
+        let _naming = self.naming.read().unwrap_or_else(PoisonError::into_inner);
+        if self.contents.with(|contents| contents.fate) == Fate::Remove {
+            let problem = "the batch ended while this object was being written";
+            return Err(Error::new(ErrorKind::Cancelled, problem).about(name));
+        }
+        let placed = place()?;
+        let known = self.contents.with(|contents| contents.note(name, staged));
+        Ok(if known { Stored::Present } else { placed })
     }
 
-    /// Ends the filling, and returns all objects. What comes later is refused.
-    pub(crate) fn close(&self) -> Vec<(ObjectName, Staged)> {
+    /// Ends the filling. What comes later is refused. Blocking.
+    pub(crate) fn close(&self) -> Closed {
+        let _nobody = self.naming.write().unwrap_or_else(PoisonError::into_inner);
         self.contents.with(|contents| {
             contents.fate = Fate::Remove;
-            contents.objects.drain().collect()
+            (contents.recent, contents.older) = Default::default();
+            Closed {
+                due: std::mem::take(&mut contents.due),
+                fanouts: self.fanouts.to_vec(),
+            }
         })
     }
 
@@ -220,10 +275,35 @@ impl Drop for Staging {
     fn drop(&mut self) {
         let empty = self
             .contents
-            .with(|contents| contents.fate == Fate::Remove || contents.objects.is_empty());
+            .with(|contents| contents.fate == Fate::Remove || contents.recent.is_empty());
         if empty && !self.dir.removed.load(Ordering::Relaxed) {
             drop_elsewhere(Removal(Arc::clone(&self.dir)));
         }
+    }
+}
+
+impl Contents {
+    fn get(&self, name: &ObjectName) -> Option<Staged> {
+        let found = self.recent.get(name).or_else(|| self.older.get(name));
+        found.copied()
+    }
+
+    /// Remembers an object, and returns whether it was known.
+    fn note(&mut self, name: ObjectName, staged: Staged) -> bool {
+        if self.get(&name).is_some() {
+            return true;
+        }
+        if self.recent.len() >= REMEMBERED_MAX {
+            self.forgotten |= !self.older.is_empty();
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(name, staged);
+        match &mut self.due {
+            _ if staged.sync == SyncState::Done => {}
+            Due::Few(due) if due.len() < SYNC_EACH_MAX => due.push(name),
+            due => *due = Due::Many,
+        }
+        false
     }
 }
 
@@ -255,22 +335,22 @@ impl Pending<'_> {
     }
 
     /// Calls it by an object's name. It must be whole and verified.
-    pub(crate) fn place(self, name: &ObjectName) -> Result<()> {
+    pub(crate) fn place(self, name: &ObjectName) -> Result<Stored> {
         let path = object_path(name, self.staging.shelf.mode);
         self.place_at(&name.checksum, &path)
     }
 
-    pub(crate) fn place_at(mut self, checksum: &Checksum, path: &str) -> Result<()> {
+    pub(crate) fn place_at(mut self, checksum: &Checksum, path: &str) -> Result<Stored> {
         self.staging.make_fanout(checksum)?;
         let dir = self.staging.shelf.fd();
         let placed = match (&self.name, &self.file) {
-            (Some(name), _) => rustix::fs::renameat(dir, name, dir, path),
+            (Some(name), _) => rustix::fs::renameat(dir, name, dir, path).map(|()| Stored::New),
             (None, Some(file)) => link_nameless(file, dir, path),
             (None, None) => Err(Errno::NOENT),
         };
-        placed.map_err(failed(path, "cannot be put into the staging directory"))?;
+        let placed = placed.map_err(failed(path, "cannot be put into the staging directory"))?;
         self.name = None;
-        Ok(())
+        Ok(placed)
     }
 }
 
@@ -284,12 +364,12 @@ impl Drop for Pending<'_> {
 }
 
 /// Gives a file without a name one. The kernel does so to root only, unless asked by this path.
-fn link_nameless(file: &File, dir: BorrowedFd<'_>, path: &str) -> rustix::io::Result<()> {
+fn link_nameless(file: &File, dir: BorrowedFd<'_>, path: &str) -> rustix::io::Result<Stored> {
     let itself = format!("{PROC_FDS}/{}", file.as_raw_fd());
     match rustix::fs::linkat(CWD, itself, dir, path, AtFlags::SYMLINK_FOLLOW) {
         // Another writer staged the same object in the meantime, as well verified as this one.
-        Err(Errno::EXIST) => Ok(()),
-        linked => linked,
+        Err(Errno::EXIST) => Ok(Stored::Present),
+        linked => linked.map(|()| Stored::New),
     }
 }
 
@@ -370,5 +450,47 @@ mod parking {
             // A step that panicked left a map in order: there is nothing half-done to fear.
             step(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+mod tests {
+    use treeferry_core::format::ObjectType;
+    use treeferry_core::store::{BatchOptions, Incoming, ObjectSource, ObjectStore};
+
+    use super::*;
+    use crate::repo::{CreateOptions, FsRepo};
+
+    #[tokio::test]
+    async fn what_is_not_remembered_is_found_and_published() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = FsRepo::create(
+            dir.path().join("repo"),
+            FsMode::BareUser,
+            CreateOptions::default(),
+        );
+        let repo = repo.await.unwrap();
+        let batch = repo.begin(BatchOptions::default()).await.unwrap();
+        let object = |n: usize| {
+            let bytes = format!("object {n}").into_bytes();
+            Incoming::recorded_metadata(ObjectType::DirTree, bytes)
+        };
+        let count = 5 * REMEMBERED_MAX;
+        let mut names = Vec::new();
+        for n in 0..count {
+            let put = batch.put(vec![object(n)]).await.remove(0).unwrap();
+            assert_eq!(put.stored, Stored::New);
+            names.push(put.name);
+        }
+        for (n, name) in names.iter().enumerate() {
+            let put = batch.put(vec![object(n)]).await.remove(0).unwrap();
+            assert_eq!((put.stored, put.name), (Stored::Present, *name));
+        }
+        let found = batch.stat(&names).await.unwrap();
+        assert!(found.iter().all(|stat| stat.is_some()));
+        assert_eq!(batch.commit().await.unwrap().metadata_written, count as u64);
+        let found = repo.stat(&names).await.unwrap();
+        assert!(found.iter().all(|stat| stat.is_some()));
     }
 }

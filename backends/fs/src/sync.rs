@@ -10,6 +10,7 @@ use treeferry_core::format::ObjectName;
 
 use crate::layout::{fanout_name, object_path};
 use crate::shelf::{Shelf, display_path};
+use crate::staging::Due;
 use crate::sys::{self, Durable, failed};
 use crate::write::WriteContext;
 
@@ -20,27 +21,31 @@ use crate::write::WriteContext;
 /// ten thousand waits for the disk, where one `syncfs` lets it write everything in the best
 /// order. A few ref or metadata updates must not pay for somebody else's copying, a whole tree
 /// must not wait for the disk file by file.
-const SYNC_EACH_MAX: usize = 128;
+pub(crate) const SYNC_EACH_MAX: usize = 128;
 
-/// Makes the data of `names`, in the staging directory, durable.
+/// Makes the data of what is due, in the staging directory, durable.
 pub(crate) async fn sync_staged(
     context: &Arc<WriteContext>,
-    names: Vec<ObjectName>,
+    due: Due,
     durable: Durable,
 ) -> Result<()> {
-    if durable == Durable::No || names.is_empty() {
+    if durable == Durable::No {
         return Ok(());
     }
     let pool = context.repo.pool();
-    if names.len() > SYNC_EACH_MAX {
-        let context = Arc::clone(context);
-        return pool
-            .run(move || {
-                rustix::fs::syncfs(context.staging.shelf.fd())
-                    .map_err(failed("tmp", "cannot be made durable"))
-            })
-            .await;
-    }
+    let names = match due {
+        Due::Few(names) if names.is_empty() => return Ok(()),
+        Due::Few(names) => names,
+        Due::Many => {
+            let context = Arc::clone(context);
+            return pool
+                .run(move || {
+                    rustix::fs::syncfs(context.staging.shelf.fd())
+                        .map_err(failed("tmp", "cannot be made durable"))
+                })
+                .await;
+        }
+    };
     let share = names.len().div_ceil(pool.width());
     let jobs = names.chunks(share).map(|chunk| {
         let (context, chunk) = (Arc::clone(context), chunk.to_vec());

@@ -102,7 +102,7 @@ impl<'a> Writer<'a> {
     ///
     /// Metadata is small: to look is cheap, and what is damaged heals when it is put again.
     fn is_damaged(&self, name: &ObjectName, bytes: &[u8]) -> bool {
-        if self.context.staging.get(name).is_some() {
+        if matches!(self.context.staging.get(name), Ok(Some(_))) {
             return false;
         }
         match self.context.repo.inner.shelf.read_metadata(name) {
@@ -267,9 +267,11 @@ impl<'a> Writer<'a> {
                 SyncState::Done
             }
         };
-        pending.place(&name)?;
         let staged = Staged { stored_bytes, sync };
-        let stored = self.context.staging.add(name, staged)?;
+        let stored = self
+            .context
+            .staging
+            .add(name, staged, || pending.place(&name))?;
         Ok(Put {
             name,
             stored,
@@ -294,7 +296,7 @@ impl<'a> Writer<'a> {
             unpacked_bytes,
             stored_bytes,
         };
-        if let Some(staged) = context.staging.get(name) {
+        if let Some(staged) = context.staging.get(name)? {
             return Ok(Some(answer(staged.stored_bytes)));
         }
         if let Some(stat) = context.repo.inner.shelf.stat(name)? {
@@ -373,7 +375,7 @@ impl<'a> Writer<'a> {
         let object = Incoming::recorded_metadata(ObjectType::FileXattrs, bytes.clone());
         let xattrs = self.put_metadata(object)?.name;
         let (staging, shelf) = (&self.context.staging, &self.context.repo.inner.shelf);
-        let source = match staging.get(&xattrs) {
+        let source = match staging.get(&xattrs)? {
             Some(_) => staging.shelf.fd(),
             None => shelf.fd(),
         };
@@ -391,7 +393,7 @@ impl<'a> Writer<'a> {
             }
             Err(e) => return Err(failed(&path, "cannot be linked")(e)),
         };
-        pending.place_at(file, &xattrs_link_path(file))
+        pending.place_at(file, &xattrs_link_path(file)).map(drop)
     }
 
     pub(crate) fn level(&self) -> u8 {
