@@ -62,17 +62,22 @@ pub struct TransportProfile {
 impl Default for TransportProfile {
     /// Returns the profile of a bucket that does all that is asked of it.
     fn default() -> Self {
-        Self {
-            versions: Versions::EachChange,
-            resuming: Resuming::Continues,
-            totals: Totals::Told,
-            names: FileNames::Any,
-            case: NameCase::ToldApart,
-            nesting: NestedFiles::Held,
-            conditions: Conditions::Enforced,
-            listed_times: ListedTimes::Known,
-        }
+        Self::BUCKET
     }
+}
+
+impl TransportProfile {
+    /// The profile of a bucket that does all that is asked of it.
+    pub const BUCKET: Self = Self {
+        versions: Versions::EachChange,
+        resuming: Resuming::Continues,
+        totals: Totals::Told,
+        names: FileNames::Any,
+        case: NameCase::ToldApart,
+        nesting: NestedFiles::Held,
+        conditions: Conditions::Enforced,
+        listed_times: ListedTimes::Known,
+    };
 }
 
 /// Which changes of a file its validators tell.
@@ -111,6 +116,8 @@ pub enum FileNames {
     Any,
     /// Those that FAT can hold: others are refused.
     Portable,
+    /// The same, and of these those in ASCII: some drivers know no others.
+    PortableAscii,
 }
 
 impl FileNames {
@@ -120,6 +127,7 @@ impl FileNames {
         match self {
             Self::Any => true,
             Self::Portable => name.chars().all(portable) && !name.ends_with(['.', ' ']),
+            Self::PortableAscii => name.is_ascii() && Self::Portable.can_hold(name),
         }
     }
 }

@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use treeferry_core::error::Result;
 use treeferry_core::transport::RemotePath;
 
-use super::lock::try_lock;
-use super::root::{Root, names, split};
+use super::lock::{self, try_lock};
+use super::root::{Root, is_fuse, names, split};
 use super::{Inner, WORK_DIR};
-
-/// What of FUSE a `statfs` says, which does not pass a sync of the filesystem on to its driver.
-const FUSE_MAGIC: u64 = 0x6573_5546;
 
 /// The gathered files of one handle, and its own directory.
 #[derive(Debug, Default)]
@@ -71,11 +69,13 @@ impl Group {
     }
 
     /// Returns a new name in our own directory, which is made by the first call.
-    pub(super) fn new_name(&self, root: &Root) -> Result<String> {
+    pub(super) fn new_name(&self, root: &Root, lock_wait: Duration) -> Result<String> {
         let mut work = locked(&self.work);
         let dir = match &mut *work {
             Some(work) => work.path.clone(),
             none => {
+                // Who has just made a directory and not locked it yet is not dead.
+                let _lock = lock::lock(root, lock_wait)?;
                 remove_dead(root)?;
                 none.insert(make_work(root)?).path.clone()
             }
@@ -183,9 +183,10 @@ impl Inner {
         }
     }
 
-    fn is_fuse(&self) -> bool {
-        let found = rustix::fs::fstatfs(&self.root.fd);
-        found.is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(FUSE_MAGIC))
+    /// Returns whether a driver outside of the kernel does the work: a sync of the filesystem is not
+    /// passed on to it.
+    pub(super) fn is_fuse(&self) -> bool {
+        is_fuse(&self.root.fd)
     }
 }
 
@@ -240,7 +241,7 @@ fn make_work(root: &Root) -> Result<Work> {
         if try_lock(&dir).map_err(failed)? {
             return Ok(Work { path, _lock: dir });
         }
-        // Another writer took it for one of the dead: it will be gone.
+        // Somebody else looks whether it is one of the dead.
         number += 1;
     }
 }

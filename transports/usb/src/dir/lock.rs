@@ -33,6 +33,25 @@ pub(super) fn lock(root: &Root, wait: Duration) -> Result<OwnedFd> {
     Ok(file)
 }
 
+/// Waits until nobody compares and puts; takes no right to write. A directory without a lock file has
+/// no writers.
+pub(super) fn wait_for_writers(root: &Root, wait: Duration) -> std::result::Result<(), Errno> {
+    let path = format!("{WORK_DIR}/lock");
+    let file = match root.open_at(&path, OFlags::RDONLY, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let started = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) if started.elapsed() < wait => std::thread::sleep(PAUSE),
+            Ok(()) | Err(Errno::WOULDBLOCK) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Takes an exclusive lock, if nobody has it.
 pub(super) fn try_lock(file: &OwnedFd) -> std::result::Result<bool, Errno> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {

@@ -6,7 +6,7 @@ use treeferry_core::error::{Error, Result};
 use super::root::{Root, names, split, stat_at};
 
 /// Names below here are made of hashes, and never differ only in case.
-const HASHED: &str = "objects/";
+pub(super) const HASHED: &str = "objects/";
 
 /// What a name is on a filesystem that may take it for another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,9 +41,23 @@ fn swap_case(c: char) -> char {
     }
 }
 
-/// Looks whether each part of a path is spelled as it is there.
+/// Looks whether each part of a path is spelled as it is there, on a filesystem that ignores case.
 pub(super) fn spelling(root: &Root, path: &str) -> std::result::Result<Spelling, Errno> {
     if path.starts_with(HASHED) {
+        return Ok(Spelling::Exact);
+    }
+    let (above, name) = split(path);
+    // To read all of a directory for each file in it takes long: what is not there needs none.
+    let is_there = match root.open_dir(above) {
+        Ok(dir) => stat_at(rustix::fd::AsFd::as_fd(&dir), name)?.is_some(),
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Spelling::Exact),
+        Err(e) => return Err(e),
+    };
+    listed_spelling(root, if is_there { path } else { above })
+}
+
+fn listed_spelling(root: &Root, path: &str) -> std::result::Result<Spelling, Errno> {
+    if path.is_empty() {
         return Ok(Spelling::Exact);
     }
     let mut above = String::new();
@@ -131,7 +145,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("refs/heads/Os")).unwrap();
         let root = Root::open(dir.path()).unwrap();
-        let of = |path| spelling(&root, path).unwrap();
+        let of = |path| listed_spelling(&root, path).unwrap();
         assert_eq!(of("refs/heads/Os"), Spelling::Exact);
         assert_eq!(of("refs/heads/other"), Spelling::Exact);
         assert_eq!(of("refs/heads/os"), Spelling::Other("Os".into()));

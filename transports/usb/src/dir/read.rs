@@ -8,20 +8,36 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use treeferry_core::error::{Error, Result};
+use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::format::Checksum;
 use treeferry_core::transport::{
-    FetchOptions, Fetched, FetchedFile, RemotePath, Resume, Validator,
+    FetchOptions, Fetched, FetchedFile, RemotePath, Resume, Validator, check_offset,
 };
 
 use super::names::{self, Spelling};
-use super::{DirTransport, Inner, WORK_DIR};
+use super::{DirTransport, Inner, WORK_DIR, lock};
 
-/// A file up to this length is read at once, and told from others by its bytes.
-pub(super) const SMALL_BYTES_MAX: u64 = 128 * 1024;
+/// A file up to this length is read at once, and told from others by its bytes: times are too coarse
+/// for that, on FAT two seconds.
+const SMALL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The same of one that is named by its hash, and so never changes.
+const SMALL_HASHED_BYTES_MAX: u64 = 128 * 1024;
+
+/// How often a file is read that keeps changing.
+const READS_MAX: usize = 16;
 
 /// In what pieces a longer file is read.
 const PIECE_BYTES: usize = 512 * 1024;
+
+/// Who else may be replacing the file that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Anybody.
+    Writers,
+    /// Nobody: the lock is held.
+    Nobody,
+}
 
 /// A file that was opened.
 pub(super) enum Opened {
@@ -40,7 +56,9 @@ impl DirTransport {
         options: FetchOptions,
     ) -> Result<Option<Fetched>> {
         let (at, limit) = (path.clone(), options.bytes_max);
-        let opened = self.run(move |inner| inner.open_to_read(&at, limit)).await;
+        let opened = self
+            .run(move |inner| inner.open_to_read(&at, limit, Beside::Writers))
+            .await;
         let Some(opened) = opened.map_err(|e| e.about(self.0.about(path)))? else {
             return Ok(None);
         };
@@ -48,7 +66,8 @@ impl DirTransport {
         if options.unless.as_ref() == Some(&validator) {
             return Ok(Some(Fetched::NotModified));
         }
-        let offset = offset(options.resume.as_ref(), &validator, opened.total_bytes());
+        let offset = offset(options.resume.as_ref(), &validator);
+        check_offset(offset, opened.total_bytes()).map_err(|e| e.about(self.0.about(path)))?;
         let total_bytes = Some(opened.total_bytes());
         let bytes = match opened {
             Opened::Small(bytes) => {
@@ -91,9 +110,9 @@ impl DirTransport {
     }
 }
 
-fn offset(resume: Option<&Resume>, validator: &Validator, total_bytes: u64) -> u64 {
+fn offset(resume: Option<&Resume>, validator: &Validator) -> u64 {
     let same = resume.filter(|resume| resume.validator == *validator);
-    same.map_or(0, |resume| resume.offset.min(total_bytes))
+    same.map_or(0, |resume| resume.offset)
 }
 
 fn read_piece(
@@ -125,7 +144,15 @@ impl Opened {
     }
 }
 
-/// Returns what tells versions of a small file apart: times are too coarse for that.
+/// Returns how long a file can be that is read at once.
+pub(super) fn small_bytes_max(path: &RemotePath) -> u64 {
+    match path.as_str().starts_with(names::HASHED) {
+        true => SMALL_HASHED_BYTES_MAX,
+        false => SMALL_BYTES_MAX,
+    }
+}
+
+/// Returns what tells versions of a small file apart.
 pub(super) fn validator_of(bytes: &[u8]) -> Validator {
     Validator::ETag(format!("\"{}\"", Checksum::of(bytes)))
 }
@@ -135,8 +162,44 @@ impl Inner {
         &self,
         path: &RemotePath,
         limit: Option<u64>,
+        beside: Beside,
     ) -> Result<Option<Opened>> {
-        let Some(fd) = self.open_file(path)? else {
+        let mut last = self.open_once(path, limit, beside)?;
+        if !self.is_fuse() || path.as_str().starts_with(names::HASHED) {
+            return Ok(last);
+        }
+        // Drivers outside of the kernel give the room of a file that is replaced to others, also while
+        // it is being read: what was read twice the same was there.
+        for _ in 0..READS_MAX {
+            let Some(Opened::Small(before)) = &last else {
+                break;
+            };
+            let before = before.clone();
+            let again = self.open_once(path, limit, beside)?;
+            if matches!(&again, Some(Opened::Small(bytes)) if *bytes == before) {
+                return Ok(again);
+            }
+            last = again;
+        }
+        match last {
+            Some(Opened::Small(_)) => {
+                let kind = ErrorKind::Unavailable { retry_after: None };
+                Err(Error::new(
+                    kind,
+                    "keeps changing while it is read: try again",
+                ))
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn open_once(
+        &self,
+        path: &RemotePath,
+        limit: Option<u64>,
+        beside: Beside,
+    ) -> Result<Option<Opened>> {
+        let Some(fd) = self.open_file(path, beside)? else {
             return Ok(None);
         };
         let failed = |e| self.root.failed("cannot be read", path.as_str(), e);
@@ -153,7 +216,7 @@ impl Inner {
             return Err(Error::corrupt(problem));
         }
         let mut file = std::fs::File::from(fd);
-        if total_bytes > SMALL_BYTES_MAX {
+        if total_bytes > small_bytes_max(path) {
             let version = format!("\"{total_bytes}-{}-{}\"", stat.st_mtime, stat.st_mtime_nsec);
             let validator = Validator::ETag(version);
             return Ok(Some(Opened::Long {
@@ -169,7 +232,7 @@ impl Inner {
     }
 
     /// Opens a file, by the very name that it has; `None` when there is none.
-    pub(super) fn open_file(&self, path: &RemotePath) -> Result<Option<OwnedFd>> {
+    pub(super) fn open_file(&self, path: &RemotePath, beside: Beside) -> Result<Option<OwnedFd>> {
         let text = path.as_str();
         if text.starts_with(WORK_DIR) {
             return Ok(None);
@@ -188,15 +251,26 @@ impl Inner {
                 })
                 .and_then(|found| match found {
                     Some(found) => Ok(Some(found)),
-                    None => self.open_named(text, flags),
+                    None => self.open_named(text, flags, beside),
                 });
         }
-        self.open_named(text, flags)
+        self.open_named(text, flags, beside)
     }
 
-    fn open_named(&self, path: &str, flags: OFlags) -> Result<Option<OwnedFd>> {
+    fn open_named(&self, path: &str, flags: OFlags, beside: Beside) -> Result<Option<OwnedFd>> {
         let failed = |e| self.root.failed("cannot be opened", path, e);
-        let fd = match self.root.open_at(path, flags, Mode::empty()) {
+        let mut opened = self.root.open_at(path, flags, Mode::empty());
+        // Some drivers outside of the kernel take the old file away before they give its name to the new
+        // one. Who does that holds the lock.
+        if beside == Beside::Writers
+            && matches!(opened, Err(Errno::NOENT))
+            && !path.starts_with(names::HASHED)
+            && self.is_fuse()
+        {
+            lock::wait_for_writers(&self.root, self.options.lock_wait).map_err(failed)?;
+            opened = self.root.open_at(path, flags, Mode::empty());
+        }
+        let fd = match opened {
             Ok(fd) => fd,
             // Also where a file is in the place of a directory above.
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),

@@ -81,6 +81,14 @@ impl Root {
                 let problem = "a file is where a directory must be: it stands in the way";
                 Error::invalid(problem).about(at)
             }
+            // Drivers of FAT that know no other letters.
+            Errno::PERM | Errno::INVAL | Errno::ILSEQ if !path.is_ascii() && is_fuse(&self.fd) => {
+                let problem = "has letters that are not ASCII, which the driver of this filesystem \
+                               does not know";
+                Error::unsupported(problem)
+                    .because(std::io::Error::from(error))
+                    .about(at)
+            }
             // The stick was pulled out.
             Errno::IO | Errno::NODEV | Errno::NOTCONN | Errno::NXIO => {
                 let kind = treeferry_core::ErrorKind::Unavailable { retry_after: None };
@@ -91,6 +99,14 @@ impl Root {
             error => Error::io(problem, error).about(at),
         }
     }
+}
+
+/// What of FUSE a `statfs` says.
+const FUSE_MAGIC: u64 = 0x6573_5546;
+
+/// Returns whether a driver outside of the kernel does the work.
+pub(super) fn is_fuse(dir: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(dir).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(FUSE_MAGIC))
 }
 
 /// Looks at an entry of a directory; `None` when there is none.

@@ -13,7 +13,7 @@ use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::transport::{Precondition, PutAnswer, PutBody, RemotePath, Validator};
 
 use super::names::{self, Spelling};
-use super::read::{SMALL_BYTES_MAX, Shared, validator_of};
+use super::read::{Beside, Shared, small_bytes_max, validator_of};
 use super::root::split;
 use super::{DirTransport, Inner, PutSync, WORK_DIR, lock};
 use crate::volume::FileLimit;
@@ -72,7 +72,7 @@ impl DirTransport {
 
 impl Arriving {
     fn create(dir: Shared) -> Result<Self> {
-        let at = dir.group.new_name(&dir.root)?;
+        let at = dir.group.new_name(&dir.root, dir.options.lock_wait)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let opened = dir.root.open_at(&at, flags, Mode::from_raw_mode(0o644));
         let file = opened.map_err(|e| dir.root.failed("cannot be made", &at, e))?;
@@ -111,7 +111,7 @@ impl Arriving {
         whole: Option<&Bytes>,
     ) -> Result<PutAnswer> {
         let dir = Arc::clone(&self.dir);
-        let small = whole.filter(|bytes| bytes.len() as u64 <= SMALL_BYTES_MAX);
+        let small = whole.filter(|bytes| bytes.len() as u64 <= small_bytes_max(path));
         let done = PutAnswer::Done {
             validator: small.map(|bytes| validator_of(bytes)),
         };
@@ -249,7 +249,7 @@ impl Inner {
                 let _ = rustix::fs::unlinkat(&self.root.fd, gathered, AtFlags::empty());
             }
             // By the very name: another one in other letters is not meant.
-            if self.open_file(path)?.is_none() {
+            if self.open_file(path, Beside::Nobody)?.is_none() {
                 continue;
             }
             let text = path.as_str();
@@ -273,7 +273,7 @@ impl Inner {
 impl Inner {
     /// Returns which version a file is, as a fetch tells it.
     fn version(&self, path: &RemotePath) -> Result<Option<Validator>> {
-        let opened = self.open_to_read(path, None)?;
+        let opened = self.open_to_read(path, None, Beside::Nobody)?;
         Ok(opened.map(|opened| opened.validator()))
     }
 }
