@@ -117,10 +117,11 @@ enum Verb {
 pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let name = Name::of(args.first());
     let command = usage::with_manners(App::command(), name);
-    let matches = match command
-        .clone()
-        .try_get_matches_from(usage::options_after_verb(args))
-    {
+    let mut args = usage::options_after_verb(args);
+    if name == Name::Ostree {
+        args = usage::without_values_of_flags(&command, args);
+    }
+    let matches = match command.clone().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             return finish(print_help(&error), String::new);

@@ -36,9 +36,12 @@ impl Failure {
     /// Returns this failure as scripts expect it of the command of that name.
     pub(crate) fn in_words_of(self, name: Name) -> Self {
         let words = match (&self, name) {
-            (Self::Library(error), Name::Ostree) => words::of(error).or_else(|| {
-                words::is_incomplete(error).then(|| format!("Download incomplete: {self}"))
-            }),
+            (Self::Library(error), Name::Ostree) => {
+                let told = || words::of_text(&self.to_string());
+                words::of(error).or_else(told).or_else(|| {
+                    words::is_incomplete(error).then(|| format!("Download incomplete: {self}"))
+                })
+            }
             _ => None,
         };
         words.map_or(self, Self::Message)

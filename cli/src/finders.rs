@@ -85,8 +85,9 @@ pub(crate) async fn find(
     let remotes = remotes_of_collections(opened, pairs).await?;
     let mut found = Vec::new();
     if finders.contains(&Finder::Mount) {
+        let first = first_of_collections(&remotes);
         for volume in Volume::plugged_in()? {
-            on_volume(session, &volume.mount_point, &remotes, pairs, &mut found).await;
+            on_volume(session, &volume.mount_point, &first, pairs, &mut found).await;
         }
     }
     if finders.contains(&Finder::Config) {
@@ -107,7 +108,7 @@ fn left_out(place: &str, why: &Failure) {
     eprintln!("warning: {place}: left out: {why}");
 }
 
-/// Returns the first remote of each of the collections: its keys count for what is found.
+/// Returns the remotes of the collections, in the order of the configuration.
 async fn remotes_of_collections(opened: &Opened, pairs: &[Pair]) -> Result<Vec<RemoteConfig>> {
     let mut remotes: Vec<RemoteConfig> = Vec::new();
     for config in configs(opened).await? {
@@ -119,13 +120,27 @@ async fn remotes_of_collections(opened: &Opened, pairs: &[Pair]) -> Result<Vec<R
                 continue;
             };
             let wanted = pairs.iter().any(|(wanted, _)| wanted == id);
-            let known = |other: &RemoteConfig| other.collection_id.as_ref() == Some(id);
+            let known = |other: &RemoteConfig| other.name == name;
             if wanted && !remotes.iter().any(known) {
                 remotes.push(remote);
             }
         }
     }
     Ok(remotes)
+}
+
+/// Returns the first remote of each of the collections: its keys count for what a stick has.
+fn first_of_collections(remotes: &[RemoteConfig]) -> Vec<RemoteConfig> {
+    let mut first: Vec<RemoteConfig> = Vec::new();
+    for remote in remotes {
+        if first
+            .iter()
+            .all(|other| other.collection_id != remote.collection_id)
+        {
+            first.push(remote.clone());
+        }
+    }
+    first
 }
 
 /// Looks at the repositories of a stick. What a later one has is left out if an earlier one of the
@@ -328,7 +343,10 @@ fn newest_of(mut found: Vec<Found>) -> Vec<Found> {
     }
     found.retain(|one| !one.refs.is_empty());
     found.sort_by(|a, b| {
-        let place = |found: &Found| (found.finder.priority(), found.uri.clone());
+        let place = |found: &Found| {
+            let (priority, written) = (found.finder.priority(), found.summary_secs);
+            (priority, written, found.remote.name.to_string())
+        };
         place(a).cmp(&place(b))
     });
     found

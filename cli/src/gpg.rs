@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use treeferry_core::error::{Error, Result as CoreResult};
 use treeferry_core::pool::Pool;
-use treeferry_core::sign::{Checked, Scheme, SignatureDetails, Signer, Status};
+use treeferry_core::sign::{Checked, Scheme, SignatureDetails, Signer, Status, Verdict};
 use treeferry_core_openpgp::{KeyState, Keyring};
 
 use crate::dates;
@@ -131,6 +131,20 @@ impl GpgOptions {
         });
         signers.collect()
     }
+}
+
+/// Returns what became of OpenPGP signatures: `1 signature:` and a paragraph for each.
+pub(crate) fn signatures_text(verdict: &Verdict) -> String {
+    let count = verdict.checked.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let mut text = format!("{count} signature{plural}:");
+    for checked in &verdict.checked {
+        text.push('\n');
+        for line in signature_text(checked) {
+            text = text + "\n  " + &line;
+        }
+    }
+    text
 }
 
 /// Returns what became of an OpenPGP signature, in the words and lines that scripts know.

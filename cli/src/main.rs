@@ -5,6 +5,7 @@ mod bucket;
 mod dates;
 mod delta_budget;
 mod editor;
+mod failpoint;
 mod failure;
 mod file_text;
 mod finders;

@@ -57,6 +57,19 @@ pub(crate) struct Opened {
     pub(crate) limit: FileLimit,
 }
 
+impl Opened {
+    /// Returns the same repository, in which nothing that is written is synced, if it can be told so.
+    pub(crate) fn unsynced(self) -> Self {
+        let Some(fs) = &self.fs else { return self };
+        let fs = fs.unsynced();
+        Self {
+            repo: repo_of(fs.clone()),
+            fs: Some(fs),
+            ..self
+        }
+    }
+}
+
 /// What a place is opened for that is to be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {

@@ -133,6 +133,12 @@ pub(crate) async fn open_fs(path: PathBuf) -> Result<FsRepo> {
     if std::env::var_os("OSTREE_EXP_WRITE_BARE_SPLIT_XATTRS").is_some() {
         options.split_xattrs = SplitXattrs::Writable;
     }
+    // As in a name of a file: what else it may hold is not for one.
+    let id = std::env::var("OSTREE_BOOTID").ok();
+    options.boot_id = id.filter(|id| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        !id.is_empty() && id.len() <= 64 && id.bytes().all(plain)
+    });
     Ok(FsRepo::open(path, options).await?)
 }
 

@@ -61,6 +61,13 @@ pub(crate) async fn open_http(
 
 /// Opens the files below a URL, or below the mirrors that a list at it names.
 async fn transport(url: &str, http: &HttpOptions) -> Result<Arc<dyn Transport>> {
+    let listed = url.strip_prefix("mirrorlist=").unwrap_or(url);
+    if let Some((scheme, _)) = listed.split_once("://")
+        && !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str())
+    {
+        let message = format!("Invalid URI scheme in {url}: expected http:// or https://");
+        return Err(Failure::new(message));
+    }
     Ok(match url.strip_prefix("mirrorlist=") {
         Some(url) => Arc::new(limited(mirrors::listed(url, http).await?)),
         None => Arc::new(limited(HttpTransport::new(url, http.clone()).await?)),

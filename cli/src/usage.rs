@@ -85,6 +85,43 @@ fn usage_line(command: &Command, path: &str) -> String {
     usage
 }
 
+/// Takes away what stands behind `=` of an option that takes no value: OSTree's parser ignores it.
+pub(crate) fn without_values_of_flags(command: &Command, args: Vec<OsString>) -> Vec<OsString> {
+    let globals: Vec<String> = long_flags(command).collect();
+    let (mut here, mut literal) = (command, false);
+    let strip = |arg: OsString| {
+        literal |= arg == "--";
+        if literal {
+            return arg;
+        }
+        let text = arg.to_string_lossy();
+        if let Some((name, _)) = text.split_once('=')
+            && let Some(name) = name.strip_prefix("--")
+        {
+            let is_it = |flag: &String| flag == name;
+            return match globals.iter().any(is_it) || long_flags(here).any(|flag| is_it(&flag)) {
+                true => format!("--{name}").into(),
+                false => arg,
+            };
+        }
+        if let Some(verb) = here.find_subcommand(&*text) {
+            here = verb;
+        }
+        arg
+    };
+    let mut args = args.into_iter();
+    let first = args.next();
+    first.into_iter().chain(args.map(strip)).collect()
+}
+
+/// Returns the names of the options of a verb that take no value.
+fn long_flags(command: &Command) -> impl Iterator<Item = String> {
+    let flags = command
+        .get_arguments()
+        .filter(|arg| !arg.get_action().takes_values());
+    flags.filter_map(|arg| arg.get_long().map(str::to_owned))
+}
+
 /// Moves the options before a verb behind it, unless they are the command's own, and those between
 /// `remote` and its verb behind that.
 ///

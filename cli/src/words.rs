@@ -5,20 +5,80 @@ use std::error::Error as StdError;
 use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::{Error, ErrorKind, Subject};
 
+use crate::dates;
+
 /// Returns an error of the library in OSTree's words, where it has words of its own for it.
 pub(crate) fn of(error: &Error) -> Option<String> {
     let Some(Subject::Object(name)) = error.subject() else {
         return unreadable_name(error).or_else(|| cause(error).and_then(of));
     };
     match error.kind() {
+        ErrorKind::Missing if error.to_string().contains(" is not at http") => {
+            Some(format!("{error}: Server returned HTTP 404"))
+        }
         ErrorKind::Missing if name.object_type == ObjectType::File => {
             let checksum = name.checksum;
             Some(format!("Couldn't find file object '{checksum}'"))
         }
         ErrorKind::Missing => Some(format!("No such metadata object {name}")),
         ErrorKind::Corrupt => Some(format!("{name}: {}", damage(name, error))),
+        ErrorKind::Invalid => unusual_mode(name, error),
         _ => None,
     }
+}
+
+/// Returns an error in OSTree's words that is only known by its text.
+pub(crate) fn of_text(text: &str) -> Option<String> {
+    for (ours, theirs) in [
+        (
+            "what exists there is not identical, and is not to be replaced",
+            "File exists",
+        ),
+        ("cannot be made durable", "fsync"),
+        (
+            "no signatures found, and one of OpenPGP is required",
+            "GPG verification enabled, but no signatures found (use gpg-verify=false in remote \
+             config to disable)",
+        ),
+    ] {
+        if text.contains(ours) {
+            return Some(text.replace(ours, theirs));
+        }
+    }
+    if text.contains("no repository was found there") {
+        return Some(format!("{text}: Server returned HTTP 404"));
+    }
+    step_back(text)
+}
+
+/// Returns OSTree's words for a commit that is older than it may be.
+fn step_back(text: &str) -> Option<String> {
+    let (target, rest) = text.split_once(": is older (timestamp ")?;
+    let (new, rest) = rest.split_once(") than commit ")?;
+    let (current, rest) = rest.split_once(" (timestamp ")?;
+    let (old, _) = rest.split_once("): a step back is refused")?;
+    let target = target.trim_start_matches("object ");
+    let target = target.strip_suffix(".commit").unwrap_or(target);
+    let time = |secs: &str| dates::iso(secs.parse().unwrap_or(0));
+    Some(format!(
+        "Upgrade target revision '{target}' with timestamp '{}' is chronologically older than \
+         current revision '{current}' with timestamp '{}'",
+        time(new),
+        time(old)
+    ))
+}
+
+/// Returns OSTree's words for a file that is refused for its mode.
+fn unusual_mode(name: &ObjectName, error: &Error) -> Option<String> {
+    let problem = error.to_string();
+    let (_, problem) = problem.split_once("has mode ")?;
+    let (mode, _) = problem.split_once(", outside of 0775")?;
+    let mode = u32::from_str_radix(mode, 8).ok()?;
+    let bits = mode & !0o775;
+    let checksum = name.checksum;
+    Some(format!(
+        "Content object {checksum}: invalid mode 0{mode:04o} with bits 0{bits:o}"
+    ))
 }
 
 /// Returns OSTree's words for a file name that cannot be recorded.
@@ -79,6 +139,30 @@ mod tests {
         let error = Error::wrong_checksum(ObjectName::commit(name), other);
         let text = format!("Corrupted commit object; checksum expected='{name}' actual='{other}'");
         assert_eq!(damage(&ObjectName::commit(name), &error), text);
+    }
+
+    #[test]
+    fn a_step_back_is_told_with_both_times() {
+        let (new, old) = ("a".repeat(64), "b".repeat(64));
+        let text = format!(
+            "object {new}.commit: is older (timestamp 0) than commit {old} (timestamp 60): a step \
+             back is refused"
+        );
+        let expected = format!(
+            "Upgrade target revision '{new}' with timestamp '1970-01-01T00:00:00Z' is \
+             chronologically older than current revision '{old}' with timestamp \
+             '1970-01-01T00:01:00Z'"
+        );
+        assert_eq!(of_text(&text), Some(expected));
+    }
+
+    #[test]
+    fn a_mode_that_is_refused_is_told_with_the_bits_it_is_refused_for() {
+        let checksum = Checksum::of(b"a");
+        let error = Error::invalid("has mode 4644, outside of 0775: refused here");
+        let text = format!("Content object {checksum}: invalid mode 04644 with bits 04000");
+        let error = error.about(ObjectName::file(checksum));
+        assert_eq!(of(&error), Some(text));
     }
 
     #[test]

@@ -55,10 +55,11 @@ impl FsBatch {
                 let leftovers = Leftovers::collect(repo, options.leftovers)?;
                 scratch::expire(repo)?;
                 let tmp = Arc::clone(&repo.inner.tmp);
+                let boot_id = repo.inner.options.boot_id.as_deref();
                 let allowance = Allowance::new(repo.dir(), repo.inner.config.min_free)?;
                 Ok(WriteContext {
                     repo: repo.clone(),
-                    staging: Arc::new(Staging::create(tmp, repo.mode(), lock)?),
+                    staging: Arc::new(Staging::create(tmp, repo.mode(), lock, boot_id)?),
                     leftovers,
                     allowance,
                     sync_each,

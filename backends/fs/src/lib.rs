@@ -42,9 +42,11 @@ mod summary_cache;
 mod sync;
 mod sys;
 mod takeover;
+mod unpacked;
 mod write;
 
 pub use batch::FsBatch;
 pub use mode::FsMode;
 pub use repo::{CreateOptions, FsRepo, OpenOptions, SplitXattrs};
-pub use summary_cache::SummaryCacheDir;
+pub use summary_cache::{SummaryCacheDir, forget_summaries_of_others};
+pub use unpacked::UnpackedCache;

@@ -67,6 +67,9 @@ pub struct OpenOptions {
     pub split_xattrs: SplitXattrs,
     /// How long to wait for a lock, instead of what `core.lock-timeout-secs` says.
     pub lock_timeout: Option<Duration>,
+    /// Which boot of the machine this is, where it is not the kernel that says so: leftovers of
+    /// other boots are named by theirs.
+    pub boot_id: Option<String>,
     /// What time it is, to expire what interrupted writers left.
     pub clock: fn() -> SystemTime,
 }
@@ -79,6 +82,7 @@ impl Default for OpenOptions {
             codec: Arc::new(FlateCodec),
             split_xattrs: SplitXattrs::ReadOnly,
             lock_timeout: None,
+            boot_id: None,
             clock: SystemTime::now,
         }
     }
@@ -223,6 +227,27 @@ impl FsRepo {
     /// Returns whether what is answered for survives a power cut: `core.fsync`.
     pub(crate) fn durable(&self) -> Durable {
         self.inner.config.durable
+    }
+
+    /// Returns the same repository, in which nothing that is written is synced, refs and state
+    /// included: fast, for what can be made again.
+    #[must_use]
+    pub fn unsynced(&self) -> Self {
+        let inner = &*self.inner;
+        let mut config = inner.config.clone();
+        config.durable = Durable::No;
+        Self {
+            inner: Arc::new(Inner {
+                path: inner.path.clone(),
+                dir: Arc::clone(&inner.dir),
+                tmp: Arc::clone(&inner.tmp),
+                shelf: inner.shelf.clone(),
+                config,
+                parent: inner.parent.clone(),
+                options: inner.options.clone(),
+                inodes: OnceLock::new(),
+            }),
+        }
     }
 
     pub(crate) fn dir(&self) -> BorrowedFd<'_> {

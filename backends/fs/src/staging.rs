@@ -132,8 +132,13 @@ pub(crate) enum SyncState {
 
 impl Staging {
     /// Makes an empty staging directory and locks it. Blocking.
-    pub(crate) fn create(tmp: Arc<OwnedFd>, mode: FsMode, repo_lock: LockGuard) -> Result<Self> {
-        let boot_id = boot_id();
+    pub(crate) fn create(
+        tmp: Arc<OwnedFd>,
+        mode: FsMode,
+        repo_lock: LockGuard,
+        boot_id: Option<&str>,
+    ) -> Result<Self> {
+        let boot_id = boot_id.map_or_else(boot_id_of_kernel, str::to_owned);
         loop {
             let name = format!("{STAGING_PREFIX}{boot_id}-{}", sys::random_suffix());
             match rustix::fs::mkdirat(&tmp, &name, Mode::from_raw_mode(0o775)) {
@@ -406,7 +411,7 @@ pub(crate) fn make_fanout(dir: BorrowedFd<'_>, first: u8) -> Result<bool> {
     }
 }
 
-fn boot_id() -> String {
+fn boot_id_of_kernel() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     match id.trim() {
         "" => "unknown".into(),

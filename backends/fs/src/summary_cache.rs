@@ -4,7 +4,7 @@
 //! summary need not be fetched. The pair is verified each time it is used, so that one which was
 //! torn, or planted, is worth nothing and harms nobody.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,6 +35,36 @@ impl SummaryCacheDir {
     }
 }
 
+/// Deletes what is kept below `directory` of remotes that are not among `remotes`. **Blocking.**
+pub fn forget_summaries_of_others(directory: &Path, remotes: &[RemoteName]) -> Result<()> {
+    let directory = directory.join("summaries");
+    let failed = |path: &Path, e| Error::io("what is kept there cannot be deleted", e).about(path);
+    let entries = match std::fs::read_dir(&directory) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| failed(&directory, e))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| failed(&directory, e))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let of = |remote: &RemoteName| {
+            let rest = name.strip_prefix(remote.as_str());
+            // The third is how a file is called that is being written.
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if remotes.iter().any(of) {
+            continue;
+        }
+        match std::fs::remove_file(entry.path()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(&entry.path(), e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl SummaryCache for SummaryCacheDir {
     async fn read(&self) -> Result<Option<SignedSummary>> {
@@ -53,6 +83,11 @@ impl SummaryCache for SummaryCacheDir {
             write(&cache.signature, signed.signature.as_ref())
         };
         self.pool.run(job).await
+    }
+
+    async fn on_invalid(&self, _: &Error) -> Result<()> {
+        // Replaced by the next one that verifies.
+        Ok(())
     }
 }
 

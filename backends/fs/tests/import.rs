@@ -323,7 +323,7 @@ async fn put_dirmeta(repo: &FsRepo) -> ObjectName {
 }
 
 #[tokio::test]
-async fn metadata_of_the_same_mode_is_linked_and_other_is_not() {
+async fn metadata_is_linked_between_all_modes_unless_others_may_write_it() {
     let modes = [FsMode::BareUser, FsMode::Archive, FsMode::BareUserOnly];
     for (theirs, ours) in modes.into_iter().flat_map(|a| modes.map(|b| (a, b))) {
         for bits in [0o644, 0o664] {
@@ -343,11 +343,7 @@ async fn metadata_of_the_same_mode_is_linked_and_other_is_not() {
             };
             let linked = inode(&from_path) == inode(&to_path);
             // What others may write is not shared.
-            assert_eq!(
-                linked,
-                theirs == ours && bits == 0o644,
-                "{theirs} to {ours}"
-            );
+            assert_eq!(linked, bits == 0o644, "{theirs} to {ours}");
             let again = put_one(&to, lent_metadata(&from, name)).await.unwrap();
             assert_eq!(again.stored, Stored::Present);
         }
@@ -367,6 +363,73 @@ async fn damaged_metadata_is_not_linked() {
     std::fs::write(object, bytes).unwrap();
     let refused = put_one(&to, lent_metadata(&from, name)).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(all_objects(&to).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_vouched_for_is_linked_unread_and_what_must_be_copied_is_verified() {
+    for (ours, linked) in [(FsMode::BareUser, true), (FsMode::BareUserOnly, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+        let from = create(&from_path, FsMode::BareUser).await;
+        let to = create(&to_path, ours).await;
+        let content = dir.path().join("content");
+        std::fs::write(&content, noise(1000)).unwrap();
+        let recorded = recorded(&content, Takeover::Reflink);
+        let name = put_one(&from, recorded).await.unwrap().name;
+        let object = object_path(&from_path, &name, ContentLayout::Bare);
+        std::fs::write(&object, noise(999)).unwrap();
+        let put = put_one(&to, lent(&from, name).await.vouched()).await;
+        if !linked {
+            assert_eq!(put.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert!(all_objects(&to).await.is_empty());
+            continue;
+        }
+        assert_eq!(put.unwrap().stored, Stored::New);
+        let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+        let ours = object_path(&to_path, &name, ContentLayout::Bare);
+        assert_eq!(inode(&ours), inode(&object));
+    }
+}
+
+#[tokio::test]
+async fn what_is_vouched_for_and_not_linked_is_verified_in_an_archive_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+    let from = create(&from_path, FsMode::Archive).await;
+    let to = create(&to_path, FsMode::Archive).await;
+    let content = dir.path().join("content");
+    std::fs::write(&content, noise(1000)).unwrap();
+    let recorded = recorded(&content, Takeover::Reflink);
+    let name = put_one(&from, recorded).await.unwrap().name;
+    let object = object_path(&from_path, &name, ContentLayout::Archive);
+    let mut bytes = std::fs::read(&object).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    // A file of its own, whose bytes come from elsewhere than a repository.
+    let stray = dir.path().join("stray");
+    std::fs::write(&stray, bytes).unwrap();
+    let body = Body::Filez {
+        stored_bytes: None,
+        payload: Payload::Local(local(&stray, Takeover::Reflink)),
+    };
+    let refused = put_one(&to, Incoming::named(name, body).vouched()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(all_objects(&to).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_vouched_header_is_still_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = create(&dir.path().join("from"), FsMode::BareUser).await;
+    let to = create(&dir.path().join("to"), FsMode::BareUser).await;
+    let content = dir.path().join("content");
+    std::fs::write(&content, noise(1000)).unwrap();
+    let recorded = recorded(&content, Takeover::Reflink);
+    let name = put_one(&from, recorded).await.unwrap().name;
+    let strict = lent(&from, name).await.vouched();
+    let strict = strict.check_header(|_| Err(Error::invalid("refused")));
+    let refused = put_one(&to, strict).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
     assert!(all_objects(&to).await.is_empty());
 }
 

@@ -9,7 +9,7 @@ use treeferry_core::repo::TreeEntry;
 use super::ls::find;
 use crate::failure::{Failure, Result};
 use crate::output;
-use crate::session::{Session, resolve};
+use crate::session::{Name, Session, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -34,7 +34,14 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         if let TreeEntry::Dir(_) = find(&repo, root, path).await? {
             return Err(Failure::new("Can't open directory"));
         }
-        let mut bytes = cat(&repo, root, path).await?;
+        let mut bytes = cat(&repo, root, path).await.map_err(|error| {
+            let is_dir =
+                session.name == Name::Ostree && error.to_string().ends_with("is a directory");
+            match is_dir {
+                true => Failure::new("Can't open directory"),
+                false => error.into(),
+            }
+        })?;
         while let Some(bytes) = bytes.try_next().await? {
             out.write_all(&bytes)?;
         }

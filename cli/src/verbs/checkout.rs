@@ -3,9 +3,10 @@
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use futures::TryStreamExt;
-use treeferry_backend_fs::{FsMode, FsRepo};
+use treeferry_backend_fs::{FsMode, FsRepo, UnpackedCache};
 use treeferry_core::ops::checkout::{
     CheckoutItem, CheckoutMode, CheckoutOptions, Destination, DirModes, IfMissing, Overwrite,
     PassthroughWhiteouts, Sharing, SkipList, TreeSync, Whiteouts, checkout, checkout_all,
@@ -20,14 +21,15 @@ use super::ls::absolute;
 use crate::failure::{Failure, Result, io_failure};
 use crate::file_text;
 use crate::labels::Prefixed;
-use crate::session::{Session, resolve};
+use crate::place::Opened;
+use crate::session::{Name, Session, resolve};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Leave out owners and extended attributes, as anyone but root must
     #[arg(short = 'U', long)]
     user_mode: bool,
-    /// Accepted for compatibility: there is no such cache
+    /// Unpack all files of an archive, and keep none of them unpacked in the repository
     #[arg(long, hide = true)]
     disable_cache: bool,
     /// Write only what is below PATH in the commit
@@ -91,7 +93,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let opened = session.open_place().await?;
-    let repo = opened.repo;
+    let repo = opened.repo.clone();
     let mut options = options(&args)?;
     if args.selinux_policy.is_none() && args.selinux_prefix.is_some() {
         let message = "Cannot specify --selinux-prefix without --selinux-policy";
@@ -115,12 +117,17 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let destination = args.destination.clone().unwrap_or_else(|| rev.into());
     if args.require_hardlinks {
         let no_files = "--require-hardlinks takes a repository in a directory";
-        let fs = opened.fs.ok_or_else(|| Failure::new(no_files))?;
-        refuse_other_device(&fs, &destination)?;
-        options.sharing = required_links(&fs, &repo, &args, &item).await?;
+        let fs = opened.fs.as_ref().ok_or_else(|| Failure::new(no_files))?;
+        refuse_other_device(fs, &destination)?;
+        options.sharing = required_links(fs, &repo, &args, &item).await?;
     }
     let destination = Destination::path(destination);
+    let unpacked = unpacked(&opened, &args, session.name).await?;
+    options.unpacked = unpacked.clone().map(|cache| cache as _);
     let outcome = checkout(&repo, &item, &destination, &options).await;
+    if let Some(cache) = unpacked {
+        repo.pool().run(move || cache.collect()).await?;
+    }
     outcome.map(drop).map_err(|error| {
         let subpath = item.subpath.as_deref().unwrap_or("/");
         let missing = error.kind() == ErrorKind::Missing
@@ -130,6 +137,18 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             false => error.into(),
         }
     })
+}
+
+/// Returns where files of an archive are kept unpacked, if they are: OSTree does so unless told not
+/// to, we do if told to.
+async fn unpacked(opened: &Opened, args: &Args, name: Name) -> Result<Option<Arc<UnpackedCache>>> {
+    let Some(fs) = opened.fs.as_ref().filter(|_| !args.disable_cache) else {
+        return Ok(None);
+    };
+    let config = opened.repo.config().await?;
+    let wanted = config.boolean("core", "enable-uncompressed-cache")?;
+    let wanted = wanted.unwrap_or(name == Name::Ostree);
+    Ok(UnpackedCache::new(fs).filter(|_| wanted).map(Arc::new))
 }
 
 /// Says early, and in OSTree's words, where no file of the repository can be a hard link.

@@ -7,7 +7,7 @@ use treeferry_core::ops::copy::{CopyOptions, CopyRef, RefOutcome, copy};
 use treeferry_core::ops::pull::PullSource;
 use treeferry_core::repo::Repo;
 use treeferry_core::store::{Durability, RefName};
-use treeferry_transport_usb::{DirOptions, REPO_PATH, Stick};
+use treeferry_transport_usb::{DirOptions, OTHER_REPO_PATHS, REPO_PATH, Stick};
 
 use super::refs::collection_refs;
 use super::summary::make_now;
@@ -57,7 +57,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     }
     let target = open_target(&root, &place, args.disable_fsync).await?;
     stick::refuse_long_files(&source.repo, &refs, &target).await?;
-    if place != Path::new(REPO_PATH) {
+    let known = |path: &str| place == Path::new(path);
+    if !known(REPO_PATH) && !OTHER_REPO_PATHS.iter().any(|path| known(path)) {
         root.note_repo(&place)?;
     }
     let mut options = CopyOptions::default();

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use serde_json::json;
+use treeferry_backend_fs::forget_summaries_of_others;
 use treeferry_core::format::Refspec;
 use treeferry_core::ops::prune::{PruneAction, PruneOptions, PruneRoots, prune};
-use treeferry_core::repo::{Depth, ReachScope};
+use treeferry_core::repo::{Depth, ReachScope, RemoteConfig};
 use treeferry_core::store::RefName;
 
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
-use crate::session::{Session, resolve};
+use crate::session::{Session, configs, resolve};
 use crate::{dates, json, output};
 
 #[derive(Debug, clap::Args)]
@@ -61,7 +62,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         let message = "Cannot specify both --delete-commit and --no-prune";
         return Err(Failure::usage(message));
     }
-    let repo = session.open().await?;
+    let opened = session.open_place().await?;
+    let repo = opened.repo.clone();
     let mut options = PruneOptions::default();
     options.depth = args.depth.map(depth);
     if args.refs_only {
@@ -94,6 +96,13 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         options.only.push(ref_name(branch)?);
     }
     let report = prune(&repo, &options).await?;
+    if let (Some(fs), false) = (&opened.fs, args.no_prune) {
+        let configs = configs(&opened).await?;
+        let remotes: Vec<_> = configs.iter().flat_map(RemoteConfig::list).collect();
+        let directory = fs.path().join("tmp/cache");
+        let forget = move || forget_summaries_of_others(&directory, &remotes);
+        repo.pool().run(forget).await?;
+    }
     if args.json {
         let commits = report.commits_pruned.iter().map(ToString::to_string);
         return json::line(&json!({

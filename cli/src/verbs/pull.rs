@@ -7,9 +7,10 @@ use std::time::Instant;
 use treeferry_backend_fs::SummaryCacheDir;
 use treeferry_core::format::{Branch, Refspec};
 use treeferry_core::ops::pull::{
-    AgeCheck, Bindings, DeltaUse, KeepSummary, Naming, PullOptions, PullRef, PullReport, pull,
+    AgeCheck, Bindings, DeltaUse, KeepSummary, Naming, PullOptions, PullRef, PullReport,
+    PullSource, RefsFrom, pull,
 };
-use treeferry_core::ops::replicate::{Depth, FilePolicy, ReplicateOptions, Scope};
+use treeferry_core::ops::replicate::{Depth, FilePolicy, LocalTrust, ReplicateOptions, Scope};
 use treeferry_core::repo::{RemoteConfig, Repo};
 use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::{Durability, Encoding};
@@ -23,7 +24,7 @@ use crate::failure::{Failure, Result};
 use crate::place::is_address;
 use crate::rate::LimitRate;
 use crate::session::{Name, Session, open_fs, remote_config, resolve};
-use crate::{dates, delta_budget, json, output, progress, source, trust};
+use crate::{dates, delta_budget, failpoint, json, output, progress, source, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -110,7 +111,7 @@ pub(crate) struct Common {
     commit_metadata_only: bool,
     /// Do not wait for the disk: a power cut may take what was written
     #[arg(long)]
-    disable_fsync: bool,
+    pub(super) disable_fsync: bool,
     /// Sync objects one by one, which is slower and easier on other programs
     #[arg(long)]
     per_object_fsync: bool,
@@ -120,9 +121,12 @@ pub(crate) struct Common {
     /// Fail if the remote has no delta
     #[arg(long)]
     require_static_deltas: bool,
-    /// Accepted for compatibility: everything is verified
-    #[arg(long, hide = true)]
+    /// Read all that comes from a repository on this machine before it counts (our own name: the default)
+    #[arg(long, conflicts_with = "trusted")]
     untrusted: bool,
+    /// Believe a repository on this machine: make links to its objects without reading them
+    #[arg(long)]
+    trusted: bool,
     /// Refuse a file whose mode has other bits than 0775
     #[arg(long)]
     bareuseronly_files: bool,
@@ -157,14 +161,27 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if ostree && args.dry_run && !args.common.require_static_deltas {
         return Err(Failure::new("--dry-run requires --require-static-deltas"));
     }
-    let opened = session.open_place().await?;
+    let mut opened = session.open_place().await?;
+    if args.common.disable_fsync {
+        opened = opened.unsynced();
+    }
     let repo = opened.repo.clone();
     // Ours applies deltas there too; whoever calls the other expects to be told to do without.
     if ostree && args.common.require_static_deltas && repo.objects().encoding() == Encoding::Filez {
         return Err(Failure::new("Can't use static deltas in an archive repo"));
     }
     let remote = remote_config(&opened, &name.parse()?).await?;
-    let mut options = args.library_options(&repo).await?;
+    if let Some(backend) = &remote.custom_backend {
+        let message = format!("remote '{name}' uses custom backend '{backend}'");
+        return Err(Failure::new(format!(
+            "Cannot pull via {}: {message}",
+            session.name.as_str()
+        )));
+    }
+    if let Some(text) = &remote.unconfigured_state {
+        return Err(Failure::new(format!("remote unconfigured-state: {text}")));
+    }
+    let mut options = args.library_options(&repo, session.name).await?;
     let demanded = trust::of_remote(&opened, &remote).await?;
     options.verify = demanded.and(options.verify);
     options.refs = match branches.is_empty() {
@@ -186,8 +203,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         (None, Some(fs)) => Some(fs.path().join("tmp/cache")),
         (None, None) => None,
     };
-    options.summary_cache =
-        cache.map(|directory| Arc::new(SummaryCacheDir::new(directory, &remote.name)) as _);
+    options.summary_cache = cache.map(|directory| {
+        let cache = Arc::new(SummaryCacheDir::new(directory, &remote.name));
+        failpoint::summary_cache(session.name, cache)
+    });
+    options.replicate.before_commit = failpoint::before_commit(session.name);
     if args.mirror && options.refs.is_empty() {
         options.summary = KeepSummary::Yes;
     }
@@ -197,6 +217,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     // A URL that stands in for the remote's stands in for its content as well.
     let content_url = remote.content_url.as_deref().filter(|_| args.url.is_none());
     let source = source::open(url, content_url, &http).await?;
+    args.limit_trust(&source, &mut options);
+    if ostree && source.objects.local().is_none() {
+        options.refs_from = RefsFrom::Summary;
+    }
 
     options.delta_budget = delta_budget::to_apply(&opened);
     if args.dry_run && args.common.require_static_deltas {
@@ -243,8 +267,8 @@ pub(super) fn print_refs(session: &Session, report: &PullReport) -> Result<()> {
 
 impl Args {
     /// Returns the options of the library that do not depend on where from.
-    pub(super) async fn library_options(&self, repo: &Repo) -> Result<PullOptions> {
-        let mut options = self.common.pull_options()?;
+    pub(super) async fn library_options(&self, repo: &Repo, name: Name) -> Result<PullOptions> {
+        let mut options = self.common.pull_options(name)?;
         options.age = match &self.timestamp_check_from_rev {
             Some(rev) => AgeCheck::NotOlderThan(resolve(repo, rev).await?),
             None if self.timestamp_check => AgeCheck::NotOlderThanRef,
@@ -260,6 +284,13 @@ impl Args {
         }
         set_transfer(&mut options.replicate, self);
         Ok(options)
+    }
+
+    /// Believes nothing that comes beside a remote which itself is not believed.
+    pub(super) fn limit_trust(&self, source: &PullSource, options: &mut PullOptions) {
+        if source.objects.local().is_none() || !self.localcache_repo.is_empty() {
+            options.replicate.local_trust = LocalTrust::Verify;
+        }
     }
 }
 
@@ -369,8 +400,18 @@ impl Common {
         Ok(policy)
     }
 
+    /// Returns whether objects of repositories on this machine are linked without being read.
+    ///
+    /// `ostree` says of itself that it does so unless told otherwise, and scripts rely on its speed.
+    fn local_trust(&self, name: Name) -> LocalTrust {
+        match (self.trusted, self.untrusted, name) {
+            (true, ..) | (false, false, Name::Ostree) => LocalTrust::Vouched,
+            (false, true, _) | (false, false, Name::Treeferry) => LocalTrust::Verify,
+        }
+    }
+
     /// Returns the options of the library that these are.
-    pub(super) fn pull_options(&self) -> Result<PullOptions> {
+    pub(super) fn pull_options(&self, name: Name) -> Result<PullOptions> {
         let mut options = PullOptions::default();
         options.verify = self.trust()?;
         options.deltas = match (self.require_static_deltas, self.disable_static_deltas) {
@@ -386,6 +427,7 @@ impl Common {
             options.bindings = Bindings::Ignore;
         }
         let replicate = &mut options.replicate;
+        replicate.local_trust = self.local_trust(name);
         replicate.depth = match u32::try_from(self.depth) {
             Ok(parents) => Depth::Parents(parents),
             Err(_) => Depth::All,

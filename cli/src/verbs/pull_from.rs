@@ -22,7 +22,7 @@ pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result
     let opened = session.open_place().await?;
     let repo = opened.repo.clone();
     let (origin, verify) = open_origin(session, OsStr::new(address)).await?;
-    let mut options = args.library_options(&repo).await?;
+    let mut options = args.library_options(&repo, session.name).await?;
     options.verify = verify.and(options.verify);
     options.refs = refs(args, &origin).await?;
     if options.refs.is_empty() && matches!(origin, Origin::Repo(_)) {
@@ -31,6 +31,7 @@ pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result
         )));
     }
     let source = PullSource::from(origin);
+    args.limit_trust(&source, &mut options);
     options.delta_budget = delta_budget::to_apply(&opened);
     if args.dry_run && options.deltas == DeltaUse::Required {
         return pull_deltas::dry_run(&repo, &source, &options).await;

@@ -6,15 +6,15 @@ use treeferry_core::format::RemoteName;
 use treeferry_core::ops::pull::{Naming, PullRef, PullSource, pull};
 use treeferry_core::repo::{Repo, Required};
 use treeferry_core::sign::VerifyPolicy;
-use treeferry_core::store::RefSpace;
+use treeferry_core::store::{RefName, RefSpace};
 
 use super::pull::{Common, print_refs, pull_ref};
 use super::size_text::size_text;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::Opened;
-use crate::session::{Session, open_fs, remote_config, repo_of};
-use crate::{delta_budget, output, progress, trust};
+use crate::session::{Name, Session, open_fs, remote_config, repo_of};
+use crate::{delta_budget, failpoint, output, progress, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -38,7 +38,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let opened = session.open_place().await?;
+    let mut opened = session.open_place().await?;
+    if args.common.disable_fsync {
+        opened = opened.unsynced();
+    }
     let repo = opened.repo.clone();
     let Some(path) = &args.source else {
         return Err(Failure::usage("DESTINATION must be specified"));
@@ -47,16 +50,32 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         .await
         .map_err(|e| e.context("opening repo"))?;
     let source = repo_of(source);
-    let mut options = args.common.pull_options()?;
+    let mut options = args.common.pull_options(session.name)?;
     options.delta_budget = delta_budget::to_apply(&opened);
+    options.collection_id = source.collection_id().await?;
     options.refs = match args.refs.is_empty() {
-        true => own_refs(&source).await?,
+        true => {
+            if session.name == Name::Ostree {
+                refuse_refs_of_remotes(&source).await?;
+            }
+            own_refs(&source).await?
+        }
         false => args
             .refs
             .iter()
             .map(|text| pull_ref(text))
             .collect::<Result<_>>()?,
     };
+    for wanted in &options.refs {
+        if let (Some(branch), None) = (&wanted.branch, &wanted.commit)
+            && source
+                .follow_ref(&RefName::Local(branch.clone()))
+                .await?
+                .is_none()
+        {
+            return Err(Failure::new(format!("Refspec '{branch}' not found")));
+        }
+    }
     if args.gpg_verify || args.gpg_verify_summary {
         let demanded = demanded(&args, &opened).await?;
         options.verify = demanded.and(options.verify);
@@ -67,6 +86,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if options.refs.is_empty() {
         return Ok(());
     }
+    options.replicate.before_commit = failpoint::before_commit(session.name);
     let (progress, drawing) = progress::draw(session);
     options.replicate.progress = progress;
     let report = pull(&repo, &PullSource::from(source), &options).await;
@@ -84,6 +104,18 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     );
     output::line(line)?;
     print_refs(session, &report)
+}
+
+/// Refuses, as `ostree` does, to pull all refs from a repository that has some of remotes.
+async fn refuse_refs_of_remotes(source: &Repo) -> Result<()> {
+    let refs = source.refs().list_refs(&RefSpace::All).await?;
+    match refs
+        .iter()
+        .find(|(name, _)| matches!(name, RefName::Remote(..)))
+    {
+        Some((name, _)) => Err(Failure::new(format!("Invalid ref name {name}"))),
+        None => Ok(()),
+    }
 }
 
 /// Asks for all refs that are a repository's own.

@@ -17,7 +17,7 @@ use treeferry_core_openpgp::{KeyringPlaces, OpenPgpVerifier, read_keyrings};
 use super::commit_text::{Form, commit_of, swapped, variant_text, write_commit};
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
-use crate::gpg::signature_text;
+use crate::gpg::signatures_text;
 use crate::place::Opened;
 use crate::session::{Session, no_such_object, remote_config, resolve};
 use crate::{dates, file_text, json, output, trust};
@@ -147,15 +147,7 @@ async fn signatures(
         now_secs: Some(dates::now()),
     });
     let mut out = output::stdout();
-    let count = verdict.checked.len();
-    let plural = if count == 1 { "" } else { "s" };
-    writeln!(out, "Found {count} signature{plural}:")?;
-    for checked in &verdict.checked {
-        writeln!(out)?;
-        for line in signature_text(checked) {
-            writeln!(out, "  {line}")?;
-        }
-    }
+    writeln!(out, "Found {}", signatures_text(&verdict))?;
     Ok(out.flush()?)
 }
 

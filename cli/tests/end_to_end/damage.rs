@@ -62,6 +62,39 @@ fn a_file_that_rots_without_a_change_of_length_is_found_and_healed() {
 }
 
 #[test]
+fn a_rotten_object_comes_along_only_where_the_source_is_vouched_for() {
+    for suffix in [".file", ".dirtree"] {
+        let place = Place::new();
+        make_plain(&place.join("tree"), 3);
+        let source = place.init("source", "bare-user");
+        let tree = place.join("tree");
+        let tree = tree.to_str().unwrap();
+        treeferry(&source, ["commit", "-b", "main", tree]).success();
+        let rotten = checksum_of(&rot(&source, suffix));
+        let from = source.to_str().unwrap();
+        let pull = |name: &str, options: &[&str]| {
+            let repo = place.init(name, "bare-user");
+            let mut words = vec!["pull-local"];
+            words.extend(options);
+            words.extend([from, "main"]);
+            let ran = treeferry(&repo, words);
+            (repo, ran)
+        };
+        let (repo, ran) = pull("believes-nothing", &[]);
+        ran.failure_naming(&[&rotten]);
+        assert_eq!(objects(&repo), Vec::<String>::new());
+        pull("nor-this", &["--untrusted"])
+            .1
+            .failure_naming(&[&rotten]);
+        let (repo, ran) = pull("believes", &["--trusted"]);
+        ran.success();
+        treeferry(&repo, ["fsck"]).failure_naming(&[&rotten]);
+        let (there, here) = (objects(&source), objects(&repo));
+        assert_eq!(there, here);
+    }
+}
+
+#[test]
 #[cfg_attr(not(all(has_nginx, has_ostree)), ignore = "needs nginx and ostree")]
 fn metadata_that_rots_is_healed_by_any_pull() {
     let place = Place::new();

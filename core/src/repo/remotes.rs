@@ -40,6 +40,8 @@ pub struct RemoteConfig {
     pub sign: SignVerify,
     /// Keyrings of OpenPGP, as configured: see [`RemoteConfig::gpg_key_paths`].
     pub gpg_key_path: Option<String>,
+    /// The program that pulls from it: what its URL means only that one knows.
+    pub custom_backend: Option<String>,
     /// A text that any pull fails with: something has to be set up first.
     pub unconfigured_state: Option<String>,
     /// The proxy to go through.
@@ -98,7 +100,7 @@ pub enum IfExists {
 pub struct NewRemote {
     /// Its name.
     pub name: RemoteName,
-    /// Where it is.
+    /// Where it is; empty for one of a program of its own that has no URL.
     pub url: String,
     /// The branches that a pull fetches when it names none.
     pub branches: Vec<Branch>,
@@ -120,7 +122,9 @@ impl RemoteConfig {
             .string("metalink")?
             .map(|url| format!("metalink={url}"));
         let url = metalink.or(section.string("url")?);
-        let url = url.ok_or_else(|| {
+        let custom_backend = section.string("custom-backend")?;
+        let none = || custom_backend.is_some().then(String::new);
+        let url = url.or_else(none).ok_or_else(|| {
             Error::missing("has no value").about(crate::Subject::ConfigKey(section.key("url")))
         })?;
         let branches = section.list("branches")?;
@@ -144,6 +148,7 @@ impl RemoteConfig {
             sign_verify_summary: section.required("sign-verify-summary", Required::No)?,
             sign: SignVerify::read(config, name)?,
             gpg_key_path: section.string("gpgkeypath")?,
+            custom_backend,
             unconfigured_state: section.string("unconfigured-state")?,
             proxy: section.string("proxy")?,
             tls: TlsConfig {
@@ -290,9 +295,11 @@ impl Repo {
                 Some(url) => ("metalink", url),
                 None => ("url", &*remote.url),
             };
-            config
-                .set_string(&group, key, url)
-                .map_err(|e| bad(&set(key), e))?;
+            if !url.is_empty() {
+                config
+                    .set_string(&group, key, url)
+                    .map_err(|e| bad(&set(key), e))?;
+            }
             if !remote.branches.is_empty() {
                 let branches = remote.branches.iter().map(Branch::as_str);
                 config
@@ -304,8 +311,11 @@ impl Repo {
                     .set_string(&group, key, value)
                     .map_err(|e| bad(&set(key), e))?;
             }
-            // Written only if it can be read back.
-            RemoteConfig::read(config, &remote.name).map(drop)
+            // Written only if it can be read back; but which collection it says is the caller's: OSTree
+            // writes down any, and complains when it is used.
+            let mut read = config.clone();
+            read.remove_key(&group, "collection-id");
+            RemoteConfig::read(&read, &remote.name).map(drop)
         })
         .await
     }

@@ -97,17 +97,24 @@ pub fn require(
     metadata: Option<&[u8]>,
     now_secs: Option<u64>,
 ) -> Result<Verdict> {
-    let signatures = match metadata {
-        None => Dict::new(),
-        Some(bytes) => Dict::decode(bytes).map_err(|e| {
-            let problem = "no signatures found: what should hold them is not well formed";
-            Error::new(crate::ErrorKind::Untrusted, problem).because(e)
-        })?,
+    let (signatures, malformed) = match metadata.map(Dict::decode) {
+        None => (Dict::new(), None),
+        Some(Ok(signatures)) => (signatures, None),
+        Some(Err(error)) => (Dict::new(), Some(error)),
     };
     let signed = Signed {
         data,
         signatures: &signatures,
         now_secs,
     };
-    verifier.verify(&signed).into_result()
+    let verdict = verifier.verify(&signed).into_result();
+    let Some(malformed) = malformed else {
+        return verdict;
+    };
+    // Says which kind of signature is missing; one that needs none is not asked what is wrong here.
+    let problem = match verdict {
+        Err(unsigned) => format!("{unsigned}: what should hold them is not well formed"),
+        Ok(_) => "no signatures found: what should hold them is not well formed".to_owned(),
+    };
+    Err(Error::new(crate::ErrorKind::Untrusted, problem).because(malformed))
 }

@@ -249,6 +249,9 @@ impl fmt::Display for Checked {
                     "{name}: Signature verified successfully with key '{key}'"
                 )
             }
+            (Status::UnknownKey { .. }, _) if self.scheme == Scheme::Dummy => {
+                f.write_str("signature: dummy: incorrect signatures found: 1")
+            }
             (Status::UnknownKey { tried: 1 }, Some(key)) => {
                 write!(
                     f,

@@ -13,12 +13,16 @@ use crate::format::{Checksum, FileHeader, METADATA_BYTES_MAX, ObjectName, Object
 ///
 /// Every way to get at its bytes verifies them: the reader ends in an error if they do not hash to
 /// the name that was announced. A store that meets an error keeps nothing.
+///
+/// The one exception gets at no bytes: a hard link to an object of another repository, where the
+/// caller [vouches](Incoming::vouched) for that.
 #[derive(Debug)]
 pub struct Incoming {
     claim: Claim,
     body: Body,
     metadata_bytes_max: u64,
     header_check: Option<HeaderCheck>,
+    vouched: bool,
 }
 
 /// A rule that a file's header must meet, beyond being well formed.
@@ -40,6 +44,7 @@ impl Incoming {
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
             header_check: None,
+            vouched: false,
         }
     }
 
@@ -56,6 +61,7 @@ impl Incoming {
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
             header_check: None,
+            vouched: false,
         }
     }
 
@@ -68,6 +74,7 @@ impl Incoming {
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
             header_check: None,
+            vouched: false,
         }
     }
 
@@ -83,6 +90,22 @@ impl Incoming {
     pub fn check_header(mut self, check: HeaderCheck) -> Self {
         self.header_check = Some(check);
         self
+    }
+
+    /// Says that the file it comes from, an object of another repository on this machine, is what its
+    /// name says: [`LocalTrust::Vouched`](crate::ops::replicate::LocalTrust::Vouched).
+    ///
+    /// A store that makes a hard link to that file need not read it. Every other way to get at the
+    /// bytes verifies them all the same.
+    #[must_use]
+    pub fn vouched(mut self) -> Self {
+        self.vouched = true;
+        self
+    }
+
+    /// Returns whether a hard link to the file it comes from may be made without reading it.
+    pub fn is_vouched(&self) -> bool {
+        self.vouched && self.name().is_some()
     }
 
     /// Returns the kind of object.
@@ -154,6 +177,7 @@ impl Incoming {
             body: Body::Metadata(Payload::Bytes(bytes.into())),
             metadata_bytes_max: self.metadata_bytes_max,
             header_check: None,
+            vouched: false,
         };
         read.into_metadata()
     }
@@ -186,12 +210,12 @@ impl Incoming {
             Claim::Named(name) => Claim::Named(*name),
             Claim::Hashed(object_type) => Claim::Hashed(*object_type),
         };
-        let (metadata_bytes_max, header_check) = (self.metadata_bytes_max, self.header_check);
         Some(Self {
             claim,
             body,
-            metadata_bytes_max,
-            header_check,
+            metadata_bytes_max: self.metadata_bytes_max,
+            header_check: self.header_check,
+            vouched: self.vouched,
         })
     }
 

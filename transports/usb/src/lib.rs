@@ -22,5 +22,5 @@ mod volume;
 
 pub use archive::DirArchive;
 pub use dir::{DirOptions, DirTransport, PutSync};
-pub use stick::{REPO_PATH, REPOS_DIR, Stick, StickRepo};
+pub use stick::{OTHER_REPO_PATHS, REPO_PATH, REPOS_DIR, Stick, StickRepo};
 pub use volume::{FileLimit, Volume};

@@ -8,6 +8,9 @@ use treeferry_core::error::{Error, Result};
 /// The repository of a stick, below where it is mounted.
 pub const REPO_PATH: &str = ".ostree/repo";
 
+/// Other places where one is looked for, as OSTree does.
+pub const OTHER_REPO_PATHS: [&str; 2] = ["ostree/repo", "var/lib/flatpak/repo"];
+
 /// Where its other repositories are, or links to them.
 pub const REPOS_DIR: &str = ".ostree/repos.d";
 
@@ -46,7 +49,7 @@ impl Stick {
     }
 
     /// Returns its repositories in the order in which they are to be tried: those of `repos.d` by
-    /// name, then the one at `repo`. **Blocking.**
+    /// name, then the one at `repo`, then those at [`OTHER_REPO_PATHS`]. **Blocking.**
     ///
     /// What leads out of the stick, and what is no directory, is left out.
     pub fn repos(&self) -> Vec<StickRepo> {
@@ -57,7 +60,8 @@ impl Stick {
         let others = names
             .into_iter()
             .map(|name| Path::new(REPOS_DIR).join(name));
-        for name in others.chain([PathBuf::from(REPO_PATH)]) {
+        let known = [REPO_PATH].into_iter().chain(OTHER_REPO_PATHS);
+        for name in others.chain(known.map(PathBuf::from)) {
             match self.inside(&name) {
                 // One that has several names is tried once.
                 Ok(Some(path)) if found.iter().all(|other| other.path != path) => {

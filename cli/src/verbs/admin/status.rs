@@ -2,9 +2,19 @@
 
 use std::io::{IsTerminal, Write};
 
+use treeferry_core::format::gvariant::Dict;
+use treeferry_core::format::{ObjectName, Refspec};
+use treeferry_core::repo::{Required, load_metadata};
+use treeferry_core::sign::{KeyDirectories, Signed, Trust, Verifier, require};
+use treeferry_core_openpgp::OpenPgpVerifier;
+use treeferry_sysroot::{DeploymentStatus, Origin};
+
 use super::machine::Machine;
 use crate::failure::Result;
-use crate::output;
+use crate::gpg::signature_text;
+use crate::keys::dummy_keys;
+use crate::session::remote_config;
+use crate::{dates, output, trust};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -55,6 +65,11 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
         for line in status.lines(emphasis) {
             writeln!(out, "{line}")?;
         }
+        if !args.skip_signatures {
+            for line in signatures(&args, machine, status).await? {
+                writeln!(out, "    {line}")?;
+            }
+        }
     }
     if let Some(transition) = machine.sysroot.transition().await?
         && let Some(reason) = &transition.reason
@@ -67,4 +82,62 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
         )?;
     }
     Ok(out.flush()?)
+}
+
+/// Returns who signed the commit of a deployment, where the remote that it came from must sign: with
+/// OpenPGP, and with `--verify` in other ways too.
+async fn signatures(
+    args: &Args,
+    machine: &Machine,
+    status: &DeploymentStatus,
+) -> Result<Vec<String>> {
+    let deployment = &status.deployment;
+    let refspec = deployment.origin.as_ref().and_then(Origin::refspec);
+    let refspec = refspec.and_then(|refspec| refspec.parse::<Refspec>().ok());
+    let Some(name) = refspec.and_then(|refspec| refspec.remote) else {
+        return Ok(Vec::new());
+    };
+    let opened = machine.session.open_place().await?;
+    // One that is gone demands nothing any more.
+    let Ok(remote) = remote_config(&opened, &name).await else {
+        return Ok(Vec::new());
+    };
+    let (repo, commit) = (&opened.repo, &deployment.id.checksum);
+    let Some(bytes) = load_metadata(&**repo.objects(), &ObjectName::commit(*commit)).await? else {
+        return Ok(Vec::new());
+    };
+    let detached = repo.state().read_detached(commit).await?;
+    let metadata = match &detached {
+        Some(detached) => Dict::decode(detached)?,
+        None => Dict::new(),
+    };
+    let now_secs = Some(dates::now());
+    let mut lines = Vec::new();
+    if remote.gpg_verify == Required::Yes {
+        let keyring = trust::keyring_of(&opened, &remote).await?;
+        let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
+            data: &bytes,
+            signatures: &metadata,
+            now_secs,
+        });
+        if verdict.checked.is_empty() {
+            lines.push("GPG: no signatures found".to_owned());
+        }
+        for line in verdict.checked.iter().flat_map(signature_text) {
+            lines.push(format!("GPG: {line}"));
+        }
+    }
+    if args.verify {
+        let trust = remote
+            .sign
+            .commits(&KeyDirectories::system(), dummy_keys())?;
+        if let Trust::Signed(verifier) = trust {
+            let verdict = require(&*verifier, &bytes, detached.as_deref(), now_secs);
+            lines.push(match verdict {
+                Ok(verdict) => verdict.to_string(),
+                Err(error) => error.to_string(),
+            });
+        }
+    }
+    Ok(lines)
 }

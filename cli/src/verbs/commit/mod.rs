@@ -10,13 +10,14 @@ use treeferry_core::ops::commit::{
     CommitOptions, CommitOutcome, CommitReport, Modifier, Parent, SourceUse, TreeInput, commit,
 };
 use treeferry_core::repo::Repo;
+use treeferry_core::store::Durability;
 
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::gpg::GpgOptions;
 use crate::keys::SignOptions;
 use crate::session::Session;
-use crate::{json, output};
+use crate::{failpoint, json, output};
 
 pub(crate) use options::{durability, split_pair};
 
@@ -149,12 +150,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let repo = session.open().await?;
+    let mut opened = session.open_place().await?;
+    if durability(args.fsync.as_deref(), args.disable_fsync)? == Durability::None {
+        opened = opened.unsynced();
+    }
+    let repo = opened.repo;
     if args.branch.is_none() && !args.orphan {
         let message = "A branch must be specified with --branch, or use --orphan";
         return Err(Failure::new(message));
     }
-    let options = options::options(&args, &repo).await?;
+    let mut options = options::options(&args, &repo).await?;
+    options.before_commit = failpoint::before_commit(session.name);
     let report = commit_with_patience(&repo, options).await?;
     if let CommitOutcome::RefMoved { .. } = report.outcome {
         let (commit, branch) = (report.commit, args.branch.as_deref().unwrap_or_default());

@@ -11,7 +11,7 @@ use super::{in_sysroot, name_of};
 use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::remotes_d;
-use crate::session::Session;
+use crate::session::{Name, Session};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -60,7 +60,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let (Some(name), Some(url)) = (&args.name, &args.url) else {
+    let no_url = String::new();
+    let url = args.url.as_ref();
+    let url = url.or(args.custom_backend.as_ref().map(|_| &no_url));
+    let (Some(name), Some(url)) = (&args.name, url) else {
         return Err(Failure::usage("NAME and URL must be specified"));
     };
     let if_exists = match (args.if_not_exists, args.force) {
@@ -79,7 +82,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         name: name_of(Some(name))?,
         url: url.clone(),
         branches: branches.collect::<Result<_>>()?,
-        settings: settings(&args)?,
+        settings: settings(&args, session.name)?,
     };
     // Read before anything is changed.
     let keys = args.gpg_import.as_deref().map(keys_in).transpose()?;
@@ -104,7 +107,7 @@ fn adds_beside(config: &KeyFile) -> Result<bool> {
 }
 
 /// Returns keys and values, in the order in which OSTree writes them.
-fn settings(args: &Args) -> Result<Vec<(String, String)>> {
+fn settings(args: &Args, command: Name) -> Result<Vec<(String, String)>> {
     let mut settings = Vec::new();
     let mut put = |key: &str, value: &str| settings.push((key.to_owned(), value.to_owned()));
     if let Some(url) = &args.contenturl {
@@ -137,8 +140,12 @@ fn settings(args: &Args) -> Result<Vec<(String, String)>> {
         put("sign-verify", &kinds.join(";"));
     }
     if let Some(id) = &args.collection_id {
-        CollectionId::new(id)
-            .map_err(|e| Failure::from(e).context(format_args!("Invalid collection ID {id}")))?;
+        // The other writes down what it is given, and complains when it is used.
+        if command == Name::Treeferry {
+            CollectionId::new(id).map_err(|e| {
+                Failure::from(e).context(format_args!("Invalid collection ID {id}"))
+            })?;
+        }
         put("collection-id", id);
     }
     Ok(settings)

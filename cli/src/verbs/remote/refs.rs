@@ -51,6 +51,11 @@ pub(crate) async fn fetch_summary(
 ) -> Result<Option<SignedSummary>> {
     let opened = session.open_place().await?;
     let remote = remote_config(&opened, name).await?;
+    if remote.url.is_empty() {
+        return Err(Failure::new(format!(
+            "No \"url\" option in remote \"{name}\""
+        )));
+    }
     let options = source::http_options(&opened.repo, &remote, session.name).await?;
     let source = source::open(&remote.url, None, &options).await?;
     let policy = trust::of_remote(&opened, &remote).await?;

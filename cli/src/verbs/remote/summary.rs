@@ -2,11 +2,20 @@
 
 use std::path::PathBuf;
 
+use treeferry_core::format::RemoteName;
+use treeferry_core::format::gvariant::Dict;
+use treeferry_core::repo::Required;
+use treeferry_core::sign::{Signed, Verifier};
+use treeferry_core::store::SignedSummary;
+use treeferry_core_openpgp::OpenPgpVerifier;
+
 use super::name_of;
 use super::refs::fetch_summary;
 use crate::failure::{Failure, Result};
-use crate::session::Session;
+use crate::gpg::signatures_text;
+use crate::session::{Session, remote_config};
 use crate::verbs::summary_text::{self, Question};
+use crate::{dates, output, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -37,5 +46,32 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         (None, false, true) => Question::Raw,
         (None, false, false) => Question::View,
     };
-    summary_text::print(&summary, question)
+    summary_text::print(&summary, question)?;
+    match question {
+        Question::View => print_signatures(session, &name, &summary).await,
+        _ => Ok(()),
+    }
+}
+
+/// Says who signed the summary, where the remote must sign it with OpenPGP.
+async fn print_signatures(
+    session: &Session,
+    name: &RemoteName,
+    summary: &SignedSummary,
+) -> Result<()> {
+    let opened = session.open_place().await?;
+    let remote = remote_config(&opened, name).await?;
+    let (Required::Yes, Some(signature)) = (remote.gpg_verify_summary, &summary.signature) else {
+        return Ok(());
+    };
+    let keyring = trust::keyring_of(&opened, &remote).await?;
+    let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
+        data: &summary.summary,
+        signatures: &Dict::decode(signature)?,
+        now_secs: Some(dates::now()),
+    });
+    let text = signatures_text(&verdict);
+    Ok(output::line(format!(
+        "\nGPG: Verification enabled, found {text}"
+    ))?)
 }

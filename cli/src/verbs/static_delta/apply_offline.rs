@@ -6,7 +6,7 @@ use treeferry_core::ops::delta::{ApplyOptions, OpenDelta, apply, verify};
 
 use super::verify::{SIGNED_BYTES_MAX, Trusting};
 use crate::failure::{Failure, Result};
-use crate::session::Session;
+use crate::session::{Name, Session};
 use crate::{dates, delta_budget};
 
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let required = config.boolean("core", "sign-verify-deltas")?;
     if required.unwrap_or(false) || args.trusting.is_given(&args.keys) {
         let verifier = args.trusting.verifier(&args.keys)?;
+        if !args.trusting.is_given(&args.keys) && session.name == Name::Ostree {
+            return Err(Failure::new("Key is mandatory to check delta signature"));
+        }
         let now = Some(dates::now());
         let verdict = verify(&delta, &verifier, now, SIGNED_BYTES_MAX, repo.pool()).await?;
         verdict.into_result()?;

@@ -11,7 +11,7 @@ use treeferry_core::repo::Repo;
 use crate::failure::{Failure, Result};
 use crate::keys;
 use crate::place::Opened;
-use crate::session::{Session, resolve};
+use crate::session::{Name, Session, resolve};
 use crate::verbs::size_text::size_text;
 use crate::{delta_budget, output};
 
@@ -148,9 +148,16 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     print_report(session, &report)
 }
 
-/// Prints what was made, but to scripts.
+/// Prints what was made; by the name of `ostree` to standard error, and in its words.
 pub(crate) fn print_report(session: &Session, report: &GenerateReport) -> Result<()> {
-    if session.quiet || session.name == crate::session::Name::Ostree {
+    if session.quiet {
+        return Ok(());
+    }
+    if session.name == Name::Ostree {
+        eprintln!(
+            "uncompressed={} compressed={} loose={}\nrollsum={} objects\nbsdiff={} objects",
+            report.unpacked_bytes, report.part_bytes, report.whole, report.copied, report.patched
+        );
         return Ok(());
     }
     Ok(output::line(format!(

@@ -25,26 +25,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
-    let (delta, budget, pool) = match args.delta.as_deref().map(Path::new) {
-        Some(path) if name_of(args.delta.as_deref()).is_err() && path.exists() => {
-            let (budget, pool) = (delta_budget::to_look(), Pool::default());
-            let (path, look, opener) = (path.to_owned(), budget.clone(), pool.clone());
-            let open = move || OpenDelta::open_path(&path, &look, &opener);
-            (pool.run(open).await?, budget, pool)
-        }
-        _ => {
-            let name = name_of(args.delta.as_deref())?;
-            let opened = session.open_place().await?;
-            let budget = delta_budget::to_apply(&opened);
-            let delta = OpenDelta::open_kept(&opened.repo, &name, &budget).await?;
-            let missing = || Failure::new(format!("Can't find delta {name}"));
-            (
-                delta.ok_or_else(missing)?,
-                budget,
-                opened.repo.pool().clone(),
-            )
-        }
-    };
+    let (delta, budget, pool) = open(args.delta.as_deref(), session).await?;
     let parts = contents(&delta, &budget, &pool).await?;
     let mut out = output::stdout();
     match args.json {
@@ -52,6 +33,27 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         false => describe(&mut out, &delta, &parts)?,
     }
     Ok(out.flush()?)
+}
+
+/// Opens a delta of the repository by its name, or one that is a file or a directory by its path.
+pub(super) async fn open(
+    delta: Option<&str>,
+    session: &Session,
+) -> Result<(OpenDelta, ApplyBudget, Pool)> {
+    let path = delta.map(Path::new);
+    if let Some(path) = path.filter(|path| name_of(delta).is_err() && path.exists()) {
+        let (budget, pool) = (delta_budget::to_look(), Pool::default());
+        let (path, look, opener) = (path.to_owned(), budget.clone(), pool.clone());
+        let open = move || OpenDelta::open_path(&path, &look, &opener);
+        return Ok((pool.run(open).await?, budget, pool));
+    }
+    let name = name_of(delta)?;
+    let opened = session.open_place().await?;
+    let budget = delta_budget::to_apply(&opened);
+    let found = OpenDelta::open_kept(&opened.repo, &name, &budget).await?;
+    let missing = || Failure::new(format!("Can't find delta {name}"));
+    let pool = opened.repo.pool().clone();
+    Ok((found.ok_or_else(missing)?, budget, pool))
 }
 
 async fn contents(

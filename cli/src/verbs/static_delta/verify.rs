@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use treeferry_core::ops::delta::{OpenDelta, verify};
-use treeferry_core::pool::Pool;
+use treeferry_core::ops::delta::verify;
 use treeferry_core::sign::Verifier;
 
+use super::show::open;
 use crate::failure::{Failure, Result};
-use crate::session::Session;
-use crate::{dates, delta_budget, keys, output};
+use crate::session::{Name, Session};
+use crate::{dates, keys, output};
 
 /// The longest superblock whose signatures are verified: it is in memory meanwhile.
 pub(crate) const SIGNED_BYTES_MAX: u64 = 4 << 30;
@@ -18,9 +18,9 @@ pub(crate) const SIGNED_BYTES_MAX: u64 = 4 << 30;
 pub(crate) struct Args {
     #[command(flatten)]
     trusting: Trusting,
-    /// The delta: a file, or a directory with its superblock
-    #[arg(value_name = "STATIC-DELTA-FILE")]
-    path: Option<PathBuf>,
+    /// The delta: FROM-TO, or TO alone; or the path of one that is a file or a directory
+    #[arg(value_name = "STATIC-DELTA")]
+    delta: Option<String>,
     /// Public keys, in base64
     #[arg(value_name = "[KEY-ID...]")]
     keys: Vec<String>,
@@ -54,19 +54,24 @@ impl Trusting {
     }
 }
 
-pub(crate) async fn run(args: Args, _: &Session) -> Result<()> {
-    let path = args
-        .path
-        .ok_or_else(|| Failure::usage("DELTA must be specified"))?;
+pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let verifier = args.trusting.verifier(&args.keys)?;
-    let (pool, budget) = (Pool::default(), delta_budget::to_look());
-    let opener = pool.clone();
-    let delta = pool
-        .run(move || OpenDelta::open_path(&path, &budget, &opener))
-        .await?;
+    let (delta, _, pool) = open(args.delta.as_deref(), session).await?;
+    let unsigned = delta.signatures.is_none();
     let now = Some(dates::now());
     let verdict = verify(&delta, &verifier, now, SIGNED_BYTES_MAX, &pool).await?;
-    let failed = |e| Failure::from(e).context("Verification fails");
-    verdict.into_result().map_err(failed)?;
-    Ok(output::line("Verification OK")?)
+    let Err(error) = verdict.into_result() else {
+        return Ok(output::line("Verification OK")?);
+    };
+    let failure = match (unsigned, session.name) {
+        (true, Name::Ostree) => Failure::new("no signatures in static-delta"),
+        _ => error.into(),
+    };
+    match session.name {
+        Name::Ostree => {
+            output::line("Verification fails")?;
+            Err(failure)
+        }
+        Name::Treeferry => Err(failure.context("Verification fails")),
+    }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use destination::Destination;
 pub use options::{
     CheckoutMode, CheckoutOptions, DirModes, Labels, Overwrite, PassthroughWhiteouts, Sharing,
-    SkipList, TreeSync, Whiteouts,
+    SkipList, TreeSync, UnpackedFiles, Whiteouts,
 };
 
 use self::dir::Opaque;

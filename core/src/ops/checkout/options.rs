@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::Checksum;
 use crate::repo::TreeLimits;
+use crate::store::Linked;
 
 /// How to check out. The default is what `ostree checkout` does without options.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +30,10 @@ pub struct CheckoutOptions {
     pub skip: SkipList,
     /// Who knows the security labels. With this all files are copied, as [`Sharing::Copies`] says.
     pub labels: Option<Arc<dyn Labels>>,
+    /// Where files are kept unpacked that the repository has compressed. A checkout in
+    /// [user mode](CheckoutMode::User) makes links to them, and leaves there what it had to unpack.
+    /// What is kept is not verified again.
+    pub unpacked: Option<Arc<dyn UnpackedFiles>>,
     /// How far the tree is on disk when checkout returns.
     pub sync: TreeSync,
     /// What the tree may be at most.
@@ -147,6 +154,16 @@ impl SkipList {
     pub fn contains(&self, path: &str) -> bool {
         self.0.contains(path)
     }
+}
+
+/// Files of an archive that were unpacked before. **Blocking.**
+pub trait UnpackedFiles: Debug + Send + Sync {
+    /// Makes `name` in `dir` a hard link to the file object; `None` when it is not kept.
+    fn link(&self, checksum: &Checksum, dir: BorrowedFd<'_>, name: &str) -> Result<Option<Linked>>;
+
+    /// Keeps the file object, which was verified and written to `name` in `dir`. That it cannot be
+    /// kept is nobody's concern.
+    fn keep(&self, checksum: &Checksum, dir: BorrowedFd<'_>, name: &str);
 }
 
 /// Knows the security label that a file or directory is to have.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::FileType;
 
 use super::at::{self, Look, Temp};
-use super::options::{CheckoutMode, CheckoutOptions, Overwrite, Sharing, TreeSync};
+use super::options::{CheckoutMode, CheckoutOptions, Overwrite, Sharing, TreeSync, UnpackedFiles};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result, from_read};
 use crate::format::{Checksum, FileHeader, ObjectName};
@@ -25,6 +25,8 @@ pub(super) struct Placer {
     /// The mode asked for, or the only one that makes sense for the store.
     pub(super) mode: CheckoutMode,
     linking: Linking,
+    /// Where links lead that do not lead into the store.
+    unpacked: Option<Arc<dyn UnpackedFiles>>,
     /// Whether the filesystem refused to share blocks: it is not asked for each file.
     reflink_refused: AtomicBool,
 }
@@ -112,8 +114,14 @@ impl Placer {
             LinkView::UserOnly => CheckoutMode::User,
             _ => options.mode,
         };
+        let is_packed = (view, mode) == (LinkView::None, CheckoutMode::User);
+        let unpacked = options
+            .unpacked
+            .clone()
+            .filter(|_| is_packed && options.sharing == Sharing::Links);
         let linking = match (view, mode) {
             _ if options.copies() => Linking::Never,
+            _ if unpacked.is_some() => Linking::ByHeader,
             (LinkView::Full, CheckoutMode::Full) => Linking::Blind,
             (LinkView::User | LinkView::UserOnly, CheckoutMode::User) => Linking::ByHeader,
             _ => Linking::Never,
@@ -138,6 +146,7 @@ impl Placer {
             options,
             mode,
             linking,
+            unpacked,
             reflink_refused: AtomicBool::new(false),
         })
     }
@@ -200,7 +209,11 @@ impl Placer {
             Some(opened) => opened,
             None => self.open(checksum, None)?,
         };
-        self.copy(spot, checksum, opened)
+        let placed = self.copy(spot, checksum, opened)?;
+        if let (true, Placed::Copied(_), Some(unpacked)) = (links, placed, &self.unpacked) {
+            unpacked.keep(checksum, spot.dir, spot.name);
+        }
+        Ok(placed)
     }
 
     fn open(&self, checksum: &Checksum, body: Option<Body>) -> Result<Opened> {
@@ -233,6 +246,10 @@ impl Placer {
     }
 
     fn link_file(&self, checksum: &Checksum, dir: BorrowedFd<'_>, name: &str) -> Result<Linked> {
+        if let Some(unpacked) = &self.unpacked {
+            let linked = unpacked.link(checksum, dir, name)?;
+            return Ok(linked.unwrap_or(Linked::Refused));
+        }
         let local = self.local.as_ref().ok_or_else(missing)?;
         local.link_file(checksum, dir, name)?.ok_or_else(missing)
     }

@@ -138,6 +138,9 @@ async fn record_commit(
     if let Some(partial) = partial {
         partial::mark(repo, &report.commit, partial).await?;
     }
+    if let Some(last) = &options.before_commit {
+        last.before_commit().await?;
+    }
     batch.commit().await?;
     write_detached(repo, options, &report.commit).await?;
     if !options.signers.is_empty() {

@@ -9,6 +9,7 @@ use super::path_rules::{SkipList, StatOverrides};
 use crate::format::gvariant::Value;
 use crate::format::{Branch, Checksum, Refspec};
 use crate::ops::labels::Labels;
+use crate::ops::replicate::BeforeCommit;
 use crate::repo::{Progress, TreeRoot};
 use crate::sign::Signer;
 use crate::store::{Durability, RefValue};
@@ -17,6 +18,8 @@ use crate::store::{Durability, RefValue};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CommitOptions {
+    /// What has to happen when all is stored, and nothing is visible yet.
+    pub before_commit: Option<Arc<dyn BeforeCommit>>,
     /// The ref to move to the new commit; its name is bound into the commit. Without one the
     /// commit is an orphan.
     pub target: Option<Refspec>,

@@ -64,6 +64,8 @@ impl From<Repo> for PullSource {
 pub struct PullOptions {
     /// Which refs; none: all that the remote's summary lists.
     pub refs: Vec<PullRef>,
+    /// Where it is looked up what they hold.
+    pub refs_from: RefsFrom,
     /// Under which names they are kept here.
     pub naming: Naming,
     /// What must be signed, and by whom. The default believes whoever answers: for remotes that are
@@ -101,6 +103,17 @@ pub enum DeltaUse {
     Never,
     /// A commit that is not here comes by a delta or not at all.
     Required,
+}
+
+/// Where it is looked up what a ref holds. A summary that must be signed comes before either.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RefsFrom {
+    /// In the file of the ref; in the summary where there is none.
+    #[default]
+    Files,
+    /// In the summary, for which one request more is made; in the file of the ref where the summary
+    /// does not list it.
+    Summary,
 }
 
 /// One ref to pull.

@@ -1,6 +1,6 @@
 //! Which commits a pull is about, and moving refs to them at its end.
 
-use super::{PullOptions, PullSource, PulledRef, nothing_there};
+use super::{PullOptions, PullSource, PulledRef, RefsFrom, nothing_there};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::{Branch, Checksum, Summary};
 use crate::repo::Repo;
@@ -57,7 +57,10 @@ async fn resolve(
             (Some(branch), None) if options.verify.summary.is_required() => {
                 in_summary(source, summary, branch)?
             }
-            (Some(branch), None) => read_branch(source, options, branch).await?,
+            (Some(branch), None) => match listed(source, options, summary, branch)? {
+                Some(commit) => commit,
+                None => read_branch(source, options, branch).await?,
+            },
             (None, None) => return Err(Error::invalid("neither a ref nor a commit was named")),
         };
         wanted.push((pull_ref.branch.clone(), commit));
@@ -78,6 +81,20 @@ fn in_summary(
         let problem = format!("No such branch '{branch}' in the repository's signed summary");
         Error::missing(problem).about(Subject::Url(source.repo.describe()))
     })
+}
+
+/// Returns what a summary says that `branch` holds, if that is where to look.
+fn listed(
+    source: &PullSource,
+    options: &PullOptions,
+    summary: Option<&SignedSummary>,
+    branch: &Branch,
+) -> Result<Option<Checksum>> {
+    let Some(summary) = summary.filter(|_| options.refs_from == RefsFrom::Summary) else {
+        return Ok(None);
+    };
+    let found = parse(source, summary)?.find(branch.as_str()).cloned();
+    Ok(found.map(|found| found.commit))
 }
 
 fn parse(source: &PullSource, summary: &SignedSummary) -> Result<Summary> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{AgeCheck, KeepSummary, PullOptions, PullSource};
+use super::{AgeCheck, KeepSummary, PullOptions, PullRef, PullSource, RefsFrom};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::Summary;
 use crate::ops::replicate::Retry;
@@ -30,6 +30,9 @@ pub trait SummaryCache: Debug + Send + Sync + 'static {
 
     /// Keeps a summary that was verified.
     async fn write(&self, signed: &SignedSummary) -> Result<()>;
+
+    /// Is told that what it kept does not verify, and is not used; an error ends the pull.
+    async fn on_invalid(&self, error: &Error) -> Result<()>;
 }
 
 /// How old what a remote says may be. A remote, or who stands before it, can serve what was true
@@ -79,13 +82,15 @@ pub(super) async fn needed(
     options: &PullOptions,
 ) -> Result<Option<SignedSummary>> {
     let required = options.verify.summary.is_required();
-    if !required && !options.refs.is_empty() && options.summary == KeepSummary::No {
+    let is_open = |wanted: &PullRef| wanted.commit.is_none();
+    let for_refs = options.refs_from == RefsFrom::Summary && options.refs.iter().any(is_open);
+    if !required && !for_refs && !options.refs.is_empty() && options.summary == KeepSummary::No {
         return Ok(None);
     }
     let (policy, retry) = (&options.verify, &options.replicate.retry);
     let cache = options.summary_cache.as_deref().filter(|_| required);
     let kept = match cache {
-        Some(cache) => verified(repo.pool(), policy, cache.read().await?).await,
+        Some(cache) => verified(repo.pool(), policy, cache).await?,
         None => None,
     };
     let about = |error: Error| error.about(Subject::Url(source.repo.describe()));
@@ -112,15 +117,17 @@ pub(super) async fn needed(
 async fn verified(
     pool: &Pool,
     policy: &VerifyPolicy,
-    kept: Option<SignedSummary>,
-) -> Option<SignedSummary> {
-    match verify(pool, policy, kept.as_ref()).await {
-        Ok(()) => kept,
+    cache: &dyn SummaryCache,
+) -> Result<Option<SignedSummary>> {
+    let Some(kept) = cache.read().await? else {
+        return Ok(None);
+    };
+    match verify(pool, policy, Some(&kept)).await {
+        Ok(()) => Ok(Some(kept)),
         Err(error) => {
-            if kept.is_some() {
-                tracing::debug!(%error, "the summary that was kept is not used");
-            }
-            None
+            tracing::debug!(%error, "the summary that was kept is not used");
+            cache.on_invalid(&error).await?;
+            Ok(None)
         }
     }
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 
 use super::engine::Engine;
+use super::options::LocalTrust;
 use super::planner::{Planner, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Checksum, ObjectName};
@@ -71,8 +72,9 @@ pub(super) async fn metadata(engine: &Engine<'_>, wants: Vec<Want>) -> Result<Fo
             1 => Damaged::IsAnError,
             _ => Damaged::IsAbsent,
         };
+        let trust = engine.options.local_trust;
         let read = move || {
-            let read = read_local(&*local, wanted, damaged)?;
+            let read = read_local(&*local, wanted, damaged, trust)?;
             let file = |(want, bytes): (Want, Bytes)| {
                 let file = local.metadata_file(&want.name)?;
                 // Gone in between: another handle may prune.
@@ -117,7 +119,7 @@ async fn read_destination(engine: &Engine<'_>, there: Vec<(Want, u64)>) -> Resul
     }
     if let Some(local) = engine.batch.local() {
         let wants = there.into_iter().map(|(want, _)| want).collect();
-        let read = move || read_local(&*local, wants, Damaged::IsAbsent);
+        let read = move || read_local(&*local, wants, Damaged::IsAbsent, LocalTrust::Verify);
         return engine.destination.pool().run(read).await;
     }
     let (mut read, wants) = read_nearer(engine, there).await?;
@@ -147,7 +149,7 @@ async fn read_nearer(engine: &Engine<'_>, there: Vec<(Want, u64)>) -> Result<(Re
     let mut all = Read::default();
     for local in engine.locals() {
         let wants = std::mem::take(&mut rest);
-        let read = move || read_local(&*local, wants, Damaged::IsAbsent);
+        let read = move || read_local(&*local, wants, Damaged::IsAbsent, LocalTrust::Verify);
         let read = engine.destination.pool().run(read).await?;
         rest = read.absent;
         all.later.extend(read.later);
@@ -185,12 +187,20 @@ enum Damaged {
 }
 
 /// Reads from plain files of this machine. **Blocking.**
-fn read_local(local: &dyn LocalObjects, wants: Vec<Want>, damaged: Damaged) -> Result<Read> {
+fn read_local(
+    local: &dyn LocalObjects,
+    wants: Vec<Want>,
+    damaged: Damaged,
+    trust: LocalTrust,
+) -> Result<Read> {
     let (mut read, mut bytes_read) = (Read::default(), 0);
     let mut wants = wants.into_iter();
     while bytes_read < READ_BYTES_MAX {
         let Some(want) = wants.next() else { break };
-        let loaded = read_local_metadata(local, want.name);
+        let loaded = match trust {
+            LocalTrust::Verify => read_local_metadata(local, want.name),
+            LocalTrust::Vouched => local.read_metadata(&want.name),
+        };
         read.take(want, loaded, damaged, &mut bytes_read)?;
     }
     read.later = wants.collect();

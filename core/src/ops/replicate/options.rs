@@ -19,6 +19,8 @@ pub struct ReplicateOptions {
     pub scope: Scope,
     /// Which files are refused.
     pub files: FilePolicy,
+    /// Whether objects of sources on this machine are read before they are linked.
+    pub local_trust: LocalTrust,
     /// What bounds a hostile remote.
     pub limits: Limits,
     /// How often, and how patiently, a failed request is tried again.
@@ -43,6 +45,7 @@ impl Default for ReplicateOptions {
             depth: Depth::Parents(0),
             scope: Scope::Everything,
             files: FilePolicy::Any,
+            local_trust: LocalTrust::Verify,
             limits: Limits::default(),
             retry: Retry::default(),
             requests_max: 24,
@@ -75,6 +78,18 @@ pub enum FilePolicy {
     Any,
     /// Regular files with mode bits outside of 0775: set-user-id, world-writable and so on.
     BareUserOnly,
+}
+
+/// Whether objects of sources on this machine are read before they become another repository's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LocalTrust {
+    /// Each is read once, also where it is then only linked.
+    #[default]
+    Verify,
+    /// The caller vouches that the sources hold what the names say: an object that a hard link makes
+    /// one of the destination is not read, and damage comes along. What has to be copied is verified,
+    /// as is all that comes from anywhere but a repository in a directory of this machine.
+    Vouched,
 }
 
 /// What bounds a hostile remote.

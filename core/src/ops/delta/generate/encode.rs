@@ -13,6 +13,8 @@ use crate::store::ContentReader;
 const COPY_BYTES_MIN: usize = 32;
 /// About how many compressed bytes an operation costs.
 const OP_COST: usize = 6;
+/// What is this short is patched if a patch has nothing more to say than copies.
+const PATCHED_BYTES: usize = 64 * 1024;
 /// What is this short is not worth a look at an old file.
 const SHORT_BYTES: usize = 200;
 
@@ -94,7 +96,10 @@ pub(super) fn choose(
             Patches::Forbidden => usize::MAX,
         };
         // Fresh bytes of copies hold all that is not zero in the patch: they can only cost as much.
-        if ops < patched {
+        // Runs of zeros cost hardly anything in xz, but do in this measure; and one operation is
+        // better than several.
+        let is_simple = new.len() <= PATCHED_BYTES && unlike <= fresh.len();
+        if ops < patched && !(is_simple && patches == Patches::Allowed) {
             let old = *old_name;
             let cost = ops + deflated(codec, &fresh)?;
             offer(cost, Form::Copies { old, rolls, fresh });

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use self::budget::Shares;
 use self::encode::{Encoded, Form, Patches, choose, read};
-use self::pack::{Filling, Kind, Packed};
+use self::pack::{Filling, Item, Kind, Packed};
 use self::walk::NewFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::delta::{
@@ -77,9 +77,8 @@ pub async fn generate(
     for object in wanted.metadata {
         let bytes = load_metadata(&**repo.objects(), &object).await?;
         let bytes = bytes.ok_or_else(|| Error::missing("is not there").about(object))?;
-        let filling = maker.filling(Kind::Metadata, bytes.len()).await?;
-        filling.add_metadata(object, &bytes);
         maker.report.metadata += 1;
+        maker.take(Item::Metadata(object, bytes)).await?;
     }
     let memory = Memory {
         units: units(shares.files_bytes),
@@ -228,12 +227,25 @@ async fn open(repo: &Repo, name: ObjectName) -> Result<ContentReader> {
     repo.pool().run(open).await
 }
 
+/// What objects are gathered up to this many bytes for one part: more parts are more requests, and
+/// compress little any worse together.
+const LITTLE_BYTES_MAX: usize = 256 * 1024;
+
+/// Objects that are not in a part yet.
+#[derive(Default)]
+struct Little {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
 /// Fills parts, has them compressed, and hands them on.
 struct Maker<'a> {
     repo: &'a Repo,
     options: &'a GenerateOptions,
     sink: &'a dyn PartSink,
     shares: Shares,
+    /// What there is as long as it is little: then all of it goes into one part.
+    little: Option<Little>,
     fillings: Vec<Filling>,
     packing: JoinSet<Result<Packed>>,
     started: usize,
@@ -254,6 +266,7 @@ impl<'a> Maker<'a> {
             options,
             sink,
             shares,
+            little: Some(Little::default()),
             fillings: Vec::new(),
             packing: JoinSet::new(),
             started: 0,
@@ -272,14 +285,33 @@ impl<'a> Maker<'a> {
             }
             Outcome::Encoded(name, file) => (name, file),
         };
-        let (length, count) = match &file.form {
-            Form::Whole(bytes, _) => (bytes.len(), &mut self.report.whole),
-            Form::Copies { fresh, .. } => (fresh.len(), &mut self.report.copied),
-            Form::Patch { patch, .. } => (patch.len(), &mut self.report.patched),
+        *match &file.form {
+            Form::Whole(..) => &mut self.report.whole,
+            Form::Copies { .. } => &mut self.report.copied,
+            Form::Patch { .. } => &mut self.report.patched,
+        } += 1;
+        self.take(Item::File(name, file)).await
+    }
+
+    /// Keeps an object while there is little, and puts it into the part of its kind from then on.
+    async fn take(&mut self, item: Item) -> Result<()> {
+        let Some(little) = &mut self.little else {
+            return self.put(item).await;
         };
-        *count += 1;
-        let filling = self.filling(Kind::of(&file.form), length).await?;
-        filling.add_file(name, &file);
+        little.bytes += item.bytes();
+        little.items.push(item);
+        if little.bytes > LITTLE_BYTES_MAX
+            && let Some(much) = self.little.take()
+        {
+            for item in much.items {
+                self.put(item).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put(&mut self, item: Item) -> Result<()> {
+        self.filling(item.kind(), item.bytes()).await?.add(item);
         Ok(())
     }
 
@@ -326,6 +358,12 @@ impl<'a> Maker<'a> {
     }
 
     async fn finish(&mut self) -> Result<()> {
+        if let Some(little) = self.little.take() {
+            // One even if nothing is in it: OSTree does not take a delta without parts for one.
+            let mut all = Filling::new(Kind::Little);
+            little.items.into_iter().for_each(|item| all.add(item));
+            self.fillings.push(all);
+        }
         for filling in std::mem::take(&mut self.fillings) {
             self.pack(filling).await?;
         }

@@ -14,6 +14,8 @@ use crate::pool::Pool;
 /// What stands together in a part, because it compresses well together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
+    /// All there is.
+    Little,
     Metadata,
     Changes,
     Whole,
@@ -44,7 +46,35 @@ impl Kind {
             Self::Code(CodeOf::X86) => XzBranches::X86,
             Self::Code(CodeOf::Arm) => XzBranches::ArmThumb,
             Self::Code(CodeOf::PowerPc) => XzBranches::PowerPc,
-            Self::Metadata | Self::Changes | Self::Whole => XzBranches::None,
+            Self::Little | Self::Metadata | Self::Changes | Self::Whole => XzBranches::None,
+        }
+    }
+}
+
+/// An object on its way into a part.
+#[derive(Debug)]
+pub(super) enum Item {
+    Metadata(ObjectName, Bytes),
+    File(ObjectName, Encoded),
+}
+
+impl Item {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Metadata(..) => Kind::Metadata,
+            Self::File(_, file) => Kind::of(&file.form),
+        }
+    }
+
+    /// Returns how many bytes of a part it takes, besides operations.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Metadata(_, bytes) => bytes.len(),
+            Self::File(_, file) => match &file.form {
+                Form::Whole(bytes, _) => bytes.len(),
+                Form::Copies { fresh, .. } => fresh.len(),
+                Form::Patch { patch, .. } => patch.len(),
+            },
         }
     }
 }
@@ -84,7 +114,14 @@ impl Filling {
         self.builder.heap.len()
     }
 
-    pub(super) fn add_metadata(&mut self, name: ObjectName, bytes: &[u8]) {
+    pub(super) fn add(&mut self, item: Item) {
+        match item {
+            Item::Metadata(name, bytes) => self.add_metadata(name, &bytes),
+            Item::File(name, file) => self.add_file(name, &file),
+        }
+    }
+
+    fn add_metadata(&mut self, name: ObjectName, bytes: &[u8]) {
         let offset = self.builder.put(bytes);
         let length = bytes.len() as u64;
         put_op(
@@ -95,7 +132,7 @@ impl Filling {
         self.unpacked_bytes += length;
     }
 
-    pub(super) fn add_file(&mut self, name: ObjectName, file: &Encoded) {
+    fn add_file(&mut self, name: ObjectName, file: &Encoded) {
         let builder = &mut self.builder;
         let mode = builder.mode(&file.header);
         let xattrs = builder.xattrs(&file.header);

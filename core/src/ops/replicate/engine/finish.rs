@@ -35,9 +35,8 @@ impl Run<'_> {
                 .update(|s| s.metadata.total += 1);
             self.report.metadata_local += 1;
             self.on_metadata(&want, &bytes)?;
-            // Read again when it is stored, which may be no more than another link to it.
             let body = Body::Metadata(Payload::Local(file));
-            self.add_to_group(Incoming::named(want.name, body), 0);
+            self.add_local(Incoming::named(want.name, body));
             if self.group.len() >= GROUP_OBJECTS_MAX {
                 self.store_group();
             }
@@ -158,8 +157,7 @@ impl Run<'_> {
             .progress
             .update(|s| s.content.done += arrived.len() as u64);
         for incoming in arrived {
-            // Read when it is stored: costs no memory now.
-            self.add_to_group(incoming, 0);
+            self.add_local(incoming);
         }
         if !self.group.is_empty() {
             self.store_group();

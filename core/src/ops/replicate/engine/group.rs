@@ -3,7 +3,7 @@
 use super::Run;
 use crate::error::{Error, Result};
 use crate::format::FileHeader;
-use crate::ops::replicate::options::FilePolicy;
+use crate::ops::replicate::options::{FilePolicy, LocalTrust};
 use crate::store::Incoming;
 
 impl Run<'_> {
@@ -17,6 +17,18 @@ impl Run<'_> {
     pub(super) fn add_to_group(&mut self, incoming: Incoming, bytes: u64) {
         self.group_bytes += bytes;
         self.group.push(self.policed(incoming));
+    }
+
+    /// Adds an object of another repository on this machine.
+    pub(super) fn add_local(&mut self, incoming: Incoming) {
+        // Read when it is stored, which may be no more than another link: costs no memory now.
+        self.add_to_group(
+            match self.engine.options.local_trust {
+                LocalTrust::Verify => incoming,
+                LocalTrust::Vouched => incoming.vouched(),
+            },
+            0,
+        );
     }
 
     pub(super) fn policed(&self, incoming: Incoming) -> Incoming {
