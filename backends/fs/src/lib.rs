@@ -23,6 +23,7 @@ mod batch;
 mod config;
 mod deltas;
 mod free_space;
+mod inodes;
 mod layout;
 mod leftovers;
 mod list;

@@ -1,11 +1,10 @@
 //! Listing the objects of a repository.
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use treeferry_core::error::Result;
-use treeferry_core::format::{Checksum, ObjectName, ObjectType};
+use treeferry_core::format::{ObjectName, ObjectType};
 use treeferry_core::store::Listed;
 
 use crate::layout::{fanout_name, parse_object};
@@ -15,9 +14,6 @@ use crate::sys;
 
 /// Directories listed in one job of the pool.
 const DIRECTORIES_A_JOB: usize = 32;
-
-/// Which file object has which device and inode.
-pub(crate) type InodeIndex = HashMap<(u64, u64), Checksum>;
 
 /// Lists the objects of one kind; those of parents are not among them.
 pub(crate) fn list(repo: FsRepo, object_type: ObjectType) -> BoxStream<'static, Result<Listed>> {
@@ -85,20 +81,4 @@ pub(crate) fn for_each_object(
         }
     }
     Ok(())
-}
-
-/// Walks all file objects once to learn their inodes.
-pub(crate) fn index_inodes(shelf: &Shelf) -> Result<InodeIndex> {
-    let mut index = InodeIndex::new();
-    for first in 0..=255 {
-        for_each_object(shelf, first, |name, path| {
-            if name.object_type == ObjectType::File
-                && let Some(stat) = sys::stat(shelf.fd(), path)?
-            {
-                index.insert((stat.st_dev, stat.st_ino), name.checksum);
-            }
-            Ok(())
-        })?;
-    }
-    Ok(index)
 }

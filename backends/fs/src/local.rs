@@ -11,8 +11,8 @@ use treeferry_core::format::{Checksum, ObjectName};
 use treeferry_core::spill::SpillPlace;
 use treeferry_core::store::{LinkView, Linked, LocalFile, LocalObject, LocalObjects};
 
+use crate::inodes::InodeIndex;
 use crate::layout::object_path;
-use crate::list::index_inodes;
 use crate::mode::FsMode;
 use crate::repo::FsRepo;
 use crate::shelf::display_path;
@@ -134,13 +134,14 @@ impl LocalObjects for LocalView {
         let index = match inner.inodes.get() {
             Some(index) => index,
             None => {
-                let index = index_inodes(&inner.shelf)?;
+                let place = SpillPlace::new(self.repo.path().join("tmp"));
+                let index = InodeIndex::of(&inner.shelf, &place)?;
                 inner.inodes.get_or_init(|| index)
             }
         };
-        match (index.get(&(device, inode)), self.repo.parent()) {
+        match (index.get(device, inode)?, self.repo.parent()) {
             (None, Some(parent)) => Self::new(parent.clone()).object_of_inode(device, inode),
-            (found, _) => Ok(found.copied()),
+            (found, _) => Ok(found),
         }
     }
 

@@ -14,7 +14,7 @@ use treeferry_core::pool::Pool;
 use treeferry_core::store::{LockGuard, LockKind, new_config};
 
 use crate::config::{CONFIG_BYTES_MAX, Config, LockTimeout};
-use crate::list::InodeIndex;
+use crate::inodes::InodeIndex;
 use crate::lock::{
     FileLock, REPO_LOCK, STATE_LOCK, STATE_LOCK_TIMEOUT, wait_for_lock, wait_to_read,
 };

@@ -29,7 +29,7 @@ impl SpillPlace {
     }
 
     /// Opens an empty file that no directory holds. **Blocking.**
-    pub(super) fn open(&self) -> Result<File> {
+    pub fn open(&self) -> Result<File> {
         let mut last = Error::invalid("there is no directory to spill to");
         for dir in &self.0 {
             match open_nameless(dir) {
