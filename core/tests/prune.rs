@@ -138,6 +138,38 @@ fn last_only() -> PruneOptions {
 }
 
 #[tokio::test]
+async fn marks_of_partial_commits_stay_as_long_as_the_commits() {
+    let (store, pile, commits) = filled().await;
+    let repo = Repo::new(Arc::new(store));
+    let never_there = Checksum::of(b"a commit that nobody has");
+    // What is marked for another reason, and stays, keeps its mark.
+    let marks = [
+        (commits[0], Partial::Fetching),
+        (commits[2], Partial::Damaged),
+        (never_there, Partial::Fetching),
+    ];
+    for (commit, partial) in marks {
+        let state = repo.state();
+        state.write_partial(&commit, Some(partial)).await.unwrap();
+    }
+    prune(&repo, &PruneOptions::default()).await.unwrap();
+    let read = async |commit: &Checksum| repo.state().read_partial(commit).await.unwrap();
+    assert_eq!(read(&commits[0]).await, Some(Partial::Fetching));
+    assert_eq!(read(&commits[2]).await, Some(Partial::Damaged));
+    assert_eq!(read(&never_there).await, None);
+
+    prune(&repo, &last_only()).await.unwrap();
+    assert_eq!(repo.state().list_partial().await.unwrap(), [commits[2]]);
+    // A commit that comes back whole is not called partial.
+    let sources: [Arc<dyn ObjectSource>; 1] = [pile];
+    let options = ReplicateOptions::default();
+    replicate(&sources, &repo, &commits[..1], &options)
+        .await
+        .unwrap();
+    assert_eq!(read(&commits[0]).await, None);
+}
+
+#[tokio::test]
 async fn a_prune_interrupted_anywhere_leaves_no_false_commit() {
     interrupt_anywhere(Order::AsAsked).await;
 }
