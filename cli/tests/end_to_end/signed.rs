@@ -196,7 +196,10 @@ fn what_we_sign_is_verified_by_openssl_and_by_us() {
     write(&place.join("tree"), "file", b"content");
     let tree = format!("--tree=dir={}", place.join("tree").display());
     let secret = format!("--sign={}", key.secret());
-    let head = treeferry(&source, ["commit", "--branch=main", &tree, &secret]).success();
+    let secrets = place.join("secrets");
+    fs::write(&secrets, format!("{}\n", key.secret())).unwrap();
+    let from_file = format!("--sign-from-file={}", secrets.display());
+    let head = treeferry(&source, ["commit", "--branch=main", &tree, &from_file]).success();
     let head = head.trim();
     let pem = format!("--keys-file={}", key.path());
     treeferry(&source, ["sign", "--sign-type=spki", &pem, "main"]).success();

@@ -7,6 +7,7 @@ mod editor;
 mod labels;
 mod prunes;
 mod pulls;
+mod signing;
 
 use std::fs;
 
