@@ -124,3 +124,49 @@ import struct, sys
 steps = struct.pack("<QQQ", 5, 3, 1 << 63 | 4) + bytes(5) + b"new" + struct.pack("<QQQ", 4, 0, 0) + b"\1\2\3\4"
 sys.stdout.buffer.write(b"\x0c" + b"the old file" + steps)
 PY
+
+# Signatures by OpenSSL and GnuPG over one message, the keys, and files of keys.
+printf 'signed\n' >message
+openssl genpkey -algorithm ed25519 -out ed25519.pem
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out p256.pem
+openssl pkeyutl -sign -rawin -in message -inkey ed25519.pem -out ed25519.sig
+openssl dgst -sha256 -sign p256.pem -out p256.sig message
+for key in ed25519 p256; do openssl pkey -in "$key.pem" -pubout | seed key_files "$key"; done
+openssl pkey -in p256.pem | seed key_files p256-secret
+openssl pkey -in ed25519.pem -pubout -outform DER | tail -c 32 | base64 >ed25519.line
+{ echo '# a comment' && cat ed25519.line; } | seed key_files lines
+export GNUPGHOME=$tmp/gnupg
+mkdir -m 700 gnupg
+gpg() { command gpg --batch --quiet --passphrase '' --pinentry-mode loopback --faked-system-time 20230101T000000 "$@"; }
+gpg --quick-generate-key 'Fuzz <fuzz@example.org>' ed25519 sign never
+gpg --quick-add-key "$(gpg --list-keys --with-colons | awk -F: '/^fpr/ {print $10; exit}')" ed25519 sign 2y
+gpg --quick-generate-key 'Other <other@example.org>' nistp256 sign 1y
+gpg --export | seed openpgp_keyring 0
+gpg --export --armor fuzz@example.org | seed openpgp_keyring armoured
+gpg --export-secret-keys other@example.org | seed openpgp_keyring secret
+gpg --detach-sign -u other@example.org -u fuzz@example.org -o two.gpg message
+seed openpgp_signature two <two.gpg
+gpg --detach-sign --armor -u fuzz@example.org -o - message | seed openpgp_signature armoured
+gpgconf --kill all
+# An `a{sv}` of lists of signatures. An entry: its name, padded; the list and its type; where the name ends.
+python3 - <<'PY' | seed signatures 0
+import struct, sys
+def aay(items):
+    ends = [sum(map(len, items[:n + 1])) for n in range(len(items))]
+    body = b"".join(items)
+    size = 1 if len(body) + len(items) < 256 else 2
+    return body + b"".join(end.to_bytes(size, "little") for end in ends)
+def entry(name, items):
+    name = name.encode() + b"\0"
+    body = name + bytes(-len(name) % 8) + aay(items) + b"\0aay"
+    return body + (bytes([len(name)]) if len(body) < 255 else struct.pack("<H", len(name)))
+def read(name): return open(name, "rb").read()
+out, ends = b"", []
+for name, items in [("ostree.sign.ed25519", [read("ed25519.sig"), b"short"]),
+                    ("ostree.sign.spki", [read("p256.sig")]),
+                    ("ostree.sign.dummy", [b"dummysign"]),
+                    ("ostree.gpgsigs", [read("two.gpg")])]:
+    out += bytes(-len(out) % 8) + entry(name, items)
+    ends.append(len(out))
+sys.stdout.buffer.write(out + b"".join(struct.pack("<H", end) for end in ends))
+PY

@@ -3,18 +3,23 @@
 use std::sync::Arc;
 
 use treeferry_core::ops::delta::{ApplyBudget, GenerateOptions, SpillPlace};
+use treeferry_core::spill;
 use treeferry_core_liblzma::LibLzma;
 
 use crate::dates;
 use crate::place::Opened;
 
-/// Returns where bytes wait that need not be in memory: beside the repository's own temporary files,
-/// or with those of the machine.
+/// Returns where bytes wait that need not be in memory: where the repository's other walks leave what
+/// does not fit, or with the temporary files of the machine.
 pub(crate) fn spill_place(opened: &Opened) -> SpillPlace {
-    SpillPlace::Directory(match &opened.fs {
-        Some(fs) => fs.path().join("tmp"),
-        None => std::env::temp_dir(),
-    })
+    match &opened.repo.spill().place {
+        Some(place) => SpillPlace::Disk(place.clone()),
+        None => of_the_machine(),
+    }
+}
+
+fn of_the_machine() -> SpillPlace {
+    SpillPlace::Disk(spill::SpillPlace::new(std::env::temp_dir()))
 }
 
 /// Returns what applying a delta may use.
@@ -29,7 +34,7 @@ pub(crate) fn to_apply(opened: &Opened) -> ApplyBudget {
 pub(crate) fn to_look() -> ApplyBudget {
     let mut budget = ApplyBudget::default();
     budget.xz = Arc::new(LibLzma);
-    budget.spill = SpillPlace::Directory(std::env::temp_dir());
+    budget.spill = of_the_machine();
     budget
 }
 

@@ -23,6 +23,7 @@ pub(crate) async fn of_remote(opened: &Opened, remote: &RemoteConfig) -> Result<
     let mut policy = VerifyPolicy::default();
     policy.commits = remote.sign.commits(&directories, dummy)?;
     policy.summary = remote.sign.summary(&directories, dummy)?;
+    policy.deltas = remote.sign.deltas(&directories, dummy)?;
     policy.now_secs = Some(dates::now());
     let (commits, summary) = (remote.gpg_verify, remote.gpg_verify_summary);
     Ok(policy.and(of_keyrings(opened, remote, commits, summary).await?))

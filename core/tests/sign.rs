@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use treeferry_core::ErrorKind;
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_core::format::keyfile::KeyFile;
 use treeferry_core::sign::{
     AllOf, AnyOf, DummyKeys, Ed25519PublicKey, Ed25519SecretKey, Ed25519Signer, Ed25519Verifier,
-    KeyDirectories, Outcome, Refusal, Scheme, SignVerify, Signatures, Signed, Signer,
+    KeyDirectories, Outcome, Refusal, Scheme, SignVerify, Signatures, Signed, SignedData, Signer,
     SpkiPublicKey, SpkiSecretKey, SpkiVerifier, Status, Threshold, Trust, Verdict, Verifier,
     add_signature, parse_base64_lines, remove_signatures, require, signatures_in,
 };
@@ -74,6 +75,9 @@ fn a_key_of_small_order_signs_nothing() {
     signature[0] = 1;
     let key = Ed25519PublicKey::from_bytes(neutral);
     assert!(!key.verifies(b"anything", &signature));
+    let mut dict = Dict::new();
+    add_signature(&mut dict, Scheme::Ed25519, signature.to_vec()).unwrap();
+    assert!(!verify(&Ed25519Verifier::new([key]), &dict).is_accepted());
 }
 
 fn key(number: u8) -> Ed25519SecretKey {
@@ -99,12 +103,20 @@ fn signed_by(numbers: &[u8]) -> Dict {
     dict
 }
 
+/// Verifies what is in memory, and the same read piece by piece.
 fn verify(verifier: &dyn Verifier, signatures: &Dict) -> Verdict {
-    verifier.verify(&Signed {
-        data: DATA,
-        signatures,
-        now_secs: None,
-    })
+    let verify = |data| {
+        verifier.verify(&Signed {
+            data,
+            signatures,
+            now_secs: None,
+        })
+    };
+    let verdict = verify(DATA.into());
+    let read = verify(SignedData::Source(&Bytes::from_static(DATA)));
+    assert_eq!(verdict.to_string(), read.to_string());
+    assert_eq!(verdict.is_accepted(), read.is_accepted());
+    verdict
 }
 
 fn accepts(verifier: &dyn Verifier, by: &[u8]) -> bool {
@@ -353,7 +365,7 @@ fn what_openssl_signed_is_verified() {
         let verdict = verify(&verifier, &good);
         assert!(verdict.is_accepted(), "{verdict}");
         let other = verifier.verify(&Signed {
-            data: b"what is not",
+            data: b"what is not"[..].into(),
             signatures: &good,
             now_secs: None,
         });

@@ -10,6 +10,7 @@ mod input;
 mod model;
 mod names;
 mod places;
+mod signatures;
 mod text;
 mod wild;
 
@@ -27,6 +28,9 @@ pub use formats::{
 };
 pub use model::fuzz_model;
 pub use names::{fuzz_checksum, fuzz_object_name, fuzz_paths, fuzz_refs};
+pub use signatures::{
+    fuzz_key_files, fuzz_openpgp_keyring, fuzz_openpgp_signature, fuzz_signatures,
+};
 pub use text::{fuzz_config, fuzz_gvariant_text, fuzz_keyfile};
 pub use wild::fuzz_remote;
 
@@ -38,7 +42,7 @@ pub type Target = fn(&[u8]);
 pub const WHOLE_TARGETS: [(&str, Target); 2] = [("model", fuzz_model), ("remote", fuzz_remote)];
 
 /// The targets that look at one format, by the name of their binary and of their directory in the corpus.
-pub const TARGETS: [(&str, Target); 22] = [
+pub const TARGETS: [(&str, Target); 26] = [
     ("checksum", fuzz_checksum),
     ("commit", fuzz_commit),
     ("config", fuzz_config),
@@ -54,10 +58,14 @@ pub const TARGETS: [(&str, Target); 22] = [
     ("filez", fuzz_filez),
     ("gvariant", fuzz_gvariant),
     ("gvariant_text", fuzz_gvariant_text),
+    ("key_files", fuzz_key_files),
     ("keyfile", fuzz_keyfile),
     ("object_name", fuzz_object_name),
+    ("openpgp_keyring", fuzz_openpgp_keyring),
+    ("openpgp_signature", fuzz_openpgp_signature),
     ("paths", fuzz_paths),
     ("refs", fuzz_refs),
+    ("signatures", fuzz_signatures),
     ("sizes", fuzz_sizes),
     ("summary", fuzz_summary),
     ("tombstone", fuzz_tombstone),

@@ -142,7 +142,7 @@ async fn signatures(
         keyring.add(read_keyrings(&KeyringPlaces(vec![home.clone()]))?);
     }
     let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
-        data: &bytes,
+        data: (&*bytes).into(),
         signatures: &metadata,
         now_secs: Some(dates::now()),
     });

@@ -87,7 +87,7 @@ async fn delete(
         let mut alone = Dict::new();
         let added = add_signature(&mut alone, scheme, signature.to_vec());
         let signed = Signed {
-            data: &bytes,
+            data: (&*bytes).into(),
             signatures: &alone,
             now_secs: Some(dates::now()),
         };

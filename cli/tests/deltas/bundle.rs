@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Versions;
-use crate::support::objects;
-use crate::support::run::{ostree, treeferry, treeferry_command};
+use crate::support::chance::Chance;
+use crate::support::run::{Peak, ostree, treeferry, treeferry_command};
+use crate::support::tree::write;
+use crate::support::{Place, objects};
 
 /// A pair of keys as the command takes them: base64 of seed and public key, and of that alone.
 /// They are the first of RFC 8032's test vectors.
@@ -143,4 +145,49 @@ fn c_takes_a_bundle_as_the_delta_that_it_is() {
     let path = path.to_str().unwrap();
     ostree(&repo, ["static-delta", "apply-offline", path]).success();
     crate::assert_c_has_second(&versions, &repo);
+}
+
+/// What it takes to verify, and to apply, a bundle of any length: less than this one has, and little more
+/// than a decoder.
+const PEAKS_KIB_MAX: [(&str, u64); 2] = [("show", 40 * 1024), ("apply", 80 * 1024)];
+
+#[test]
+#[cfg_attr(not(has_time), ignore = "needs /usr/bin/time")]
+fn a_long_signed_bundle_is_verified_and_applied_in_bounded_memory() {
+    let place = Place::new();
+    let repo = place.init_unsynced("source", "archive");
+    for number in 0..5 {
+        let noise = Chance::new(number + 1).bytes(10_000_000);
+        write(&place.join("tree"), format!("file{number}"), &noise);
+    }
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    treeferry(&repo, ["commit", "-b", "main", &tree]).success();
+    let bundle = place.join("bundle");
+    let output = format!("--output={}", bundle.display());
+    let sign = format!("--sign={SECRET}");
+    let create = ["bundle", "create", "main", &output, &sign, "--level=1"];
+    treeferry(&repo, create).success();
+    assert!(fs::metadata(&bundle).unwrap().len() > 49_000_000);
+    let device = place.init_unsynced("device", "archive");
+    let path = bundle.to_str().unwrap();
+    let mut by_hand = vec!["bundle", "show", path, PUBLIC];
+    for (verb, most) in PEAKS_KIB_MAX {
+        by_hand[1] = verb;
+        let (ran, peak) = Peak::treeferry(&device, by_hand.clone());
+        ran.success();
+        let peak = peak.expect("the test is ignored where it cannot be told");
+        println!("{verb}: {:.1} MiB", peak.kib as f64 / 1024.0);
+        assert!(peak.kib < most, "{verb}: {peak:?}");
+    }
+    assert_eq!(
+        crate::support::rev(&device, "main"),
+        crate::support::rev(&repo, "main")
+    );
+    // One bit in the middle of its megabytes.
+    let mut bytes = fs::read(&bundle).unwrap();
+    bytes[25_000_000] ^= 1;
+    fs::write(&bundle, bytes).unwrap();
+    let other = place.init_unsynced("other", "archive");
+    apply(&other, &bundle, &[PUBLIC]).failure_naming(&["couldn't be verified"]);
+    assert_eq!(objects(&other), Vec::<String>::new());
 }

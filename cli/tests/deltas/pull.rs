@@ -197,3 +197,47 @@ fn a_dry_run_tells_the_sizes_of_the_delta() {
     assert!(told.starts_with("Delta update: 0/"), "{told}");
     assert!(parts_of(&nginx.requests()).is_empty());
 }
+
+#[test]
+#[cfg_attr(not(has_nginx), ignore = "needs nginx")]
+fn unsigned_deltas_are_not_used_where_signed_ones_are_demanded() {
+    // The first of RFC 8032's test vectors.
+    let sign = "--sign=nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2DXWpgBgrEKt9VL/tPJZAc6DuFy89qmIyWvAhpo9wdRGg==";
+    let trust = [
+        "--set=sign-verify-deltas=ed25519",
+        "--set=verification-ed25519-key=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    ];
+    let versions = Versions::new();
+    versions.generate(&[]);
+    let nginx = Nginx::start(&versions.repo, Manners::default());
+    let required = ["pull", "--require-static-deltas", "origin", "main"];
+    let device = |name: &str| {
+        let repo = versions.with_first(name, "bare-user");
+        let url = nginx.url();
+        let add = [
+            "remote",
+            "add",
+            "--no-gpg-verify",
+            trust[0],
+            trust[1],
+            "origin",
+            &url,
+        ];
+        treeferry(&repo, add).success();
+        treeferry(&repo, ["refs", "--create=origin:main", &versions.first]).success();
+        repo
+    };
+    let repo = device("unsigned");
+    treeferry(&repo, required).failure_naming(&["o signatures found"]);
+    let before = nginx.requests().len();
+    treeferry(&repo, ["pull", "origin", "main"]).success();
+    let requests = nginx.requests().split_off(before);
+    assert!(parts_of(&requests).is_empty() && files_of(&requests) > 0);
+    versions.assert_has_second(&repo);
+    versions.generate(&[sign]);
+    let repo = device("signed");
+    let before = nginx.requests().len();
+    treeferry(&repo, required).success();
+    assert_eq!(files_of(&nginx.requests().split_off(before)), 0);
+    versions.assert_has_second(&repo);
+}

@@ -6,8 +6,8 @@ use pgp::crypto::public_key::PublicKeyAlgorithm;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType};
 use pgp::types::{Fingerprint, KeyDetails, VerifyingKey};
 use treeferry_core::sign::{
-    Checked, KeyId, Refusal, Scheme, SignatureDetails, Signatures, Signed, Status, UserId, Verdict,
-    Verifier, signatures_in,
+    Checked, KeyId, Refusal, Scheme, SignatureDetails, Signatures, Signed, SignedData, Status,
+    UserId, Verdict, Verifier, signatures_in,
 };
 
 use crate::keyring::{Keyring, dearmour};
@@ -61,7 +61,7 @@ impl OpenPgpVerifier {
     }
 
     /// Returns what becomes of each signature over `data` in a blob, at `now_secs` since 1970.
-    pub fn check(&self, data: &[u8], blob: &[u8], now_secs: u64) -> Vec<Checked> {
+    pub fn check(&self, data: SignedData<'_>, blob: &[u8], now_secs: u64) -> Vec<Checked> {
         match parse(blob) {
             Some(signatures) if !signatures.is_empty() => signatures
                 .iter()
@@ -71,7 +71,7 @@ impl OpenPgpVerifier {
         }
     }
 
-    fn check_one(&self, data: &[u8], signature: &Signature, now_secs: u64) -> Checked {
+    fn check_one(&self, data: SignedData<'_>, signature: &Signature, now_secs: u64) -> Checked {
         let mut details = SignatureDetails::default();
         details.made_secs = signature.created().map(|_| made_secs(signature));
         details.expires_secs = expiry(signature);
@@ -94,7 +94,7 @@ impl OpenPgpVerifier {
 
     fn status(
         &self,
-        data: &[u8],
+        data: SignedData<'_>,
         signature: &Signature,
         now_secs: u64,
         details: &mut SignatureDetails,
@@ -216,8 +216,8 @@ fn is_named(signature: &Signature, key: &impl KeyDetails) -> bool {
     signature.issuer_key_id().contains(&&id)
 }
 
-fn verifies(signature: &Signature, key: &impl VerifyingKey, data: &[u8]) -> bool {
-    signature.verify(key, data).is_ok()
+fn verifies(signature: &Signature, key: &impl VerifyingKey, data: SignedData<'_>) -> bool {
+    signature.verify(key, data.reader()).is_ok()
 }
 
 /// Returns what a signature is worth that a key did make, in the order in which GnuPG asks.

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use pgp::composed::{Deserializable, SignedPublicKey, SignedSecretKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::ser::Serialize;
 use pgp::types::{KeyDetails, Password, Timestamp};
-use treeferry_core::sign::{Checked, Signer, Status};
+use treeferry_core::sign::{Checked, SignedData, Signer, Status};
 use treeferry_core_openpgp::{KeyState, Keyring, OpenPgpSigner, OpenPgpVerifier, issuers_of};
 
 const DATA: &[u8] = b"a commit, for example\n";
@@ -186,7 +187,10 @@ fn gpgv(keyring: &[u8], data: &[u8], signature: &[u8]) -> String {
 
 fn check(keyring: &[u8], data: &[u8], signature: &[u8]) -> Checked {
     let verifier = OpenPgpVerifier::new(Keyring::parse(keyring).unwrap());
-    let mut checked = verifier.check(data, signature, now());
+    let mut checked = verifier.check(data.into(), signature, now());
+    let bytes = Bytes::copy_from_slice(data);
+    let read = verifier.check(SignedData::Source(&bytes), signature, now());
+    assert_eq!(read, checked);
     assert_eq!(checked.len(), 1);
     checked.remove(0)
 }

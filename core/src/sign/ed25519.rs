@@ -9,8 +9,8 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
 use super::keys::decode_base64;
 use super::{
-    Checked, KeyId, Refusal, Scheme, Signatures, Signed, Signer, Status, Verdict, Verifier,
-    signatures_in,
+    Checked, KeyId, Refusal, Scheme, Signatures, Signed, SignedData, Signer, Status, Verdict,
+    Verifier, signatures_in,
 };
 use crate::error::Result;
 use crate::format::FormatError;
@@ -51,11 +51,36 @@ impl Ed25519PublicKey {
     ///
     /// Strictly: keys of small order, with which one signature fits many messages, sign nothing.
     pub fn verifies(&self, data: &[u8], signature: &[u8]) -> bool {
+        self.verifies_data(data.into(), signature)
+    }
+
+    fn verifies_data(&self, data: SignedData<'_>, signature: &[u8]) -> bool {
         let Ok(signature) = Signature::from_slice(signature) else {
             return false;
         };
-        VerifyingKey::from_bytes(&self.0)
-            .is_ok_and(|key| key.verify_strict(data, &signature).is_ok())
+        VerifyingKey::from_bytes(&self.0).is_ok_and(|key| verifies(&key, data, &signature))
+    }
+}
+
+/// Returns whether `signature` is one by `key`, strictly.
+pub(super) fn verifies(key: &VerifyingKey, data: SignedData<'_>, signature: &Signature) -> bool {
+    if let SignedData::Bytes(bytes) = data {
+        return key.verify_strict(bytes, signature).is_ok();
+    }
+    // What makes it strict, where it is read piece by piece: neither point is of small order.
+    let point = VerifyingKey::from_bytes(signature.r_bytes());
+    if key.is_weak() || !point.is_ok_and(|point| !point.is_weak()) {
+        return false;
+    }
+    let Ok(mut stream) = key.verify_stream(signature) else {
+        return false;
+    };
+    match data.feed(|piece| stream.update(piece)) {
+        Ok(()) => stream.finalize_and_verify().is_ok(),
+        Err(error) => {
+            tracing::warn!(%error, "what is signed cannot be read");
+            false
+        }
     }
 }
 
@@ -144,7 +169,7 @@ impl Ed25519Verifier {
     }
 
     /// Returns what becomes of one signature over `data`.
-    pub fn check(&self, data: &[u8], signature: &[u8]) -> Checked {
+    pub fn check(&self, data: SignedData<'_>, signature: &[u8]) -> Checked {
         let (key, status) = self.status(data, signature);
         Checked {
             scheme: Scheme::Ed25519,
@@ -154,11 +179,15 @@ impl Ed25519Verifier {
         }
     }
 
-    fn status(&self, data: &[u8], signature: &[u8]) -> (Option<&Ed25519PublicKey>, Status) {
+    fn status(
+        &self,
+        data: SignedData<'_>,
+        signature: &[u8],
+    ) -> (Option<&Ed25519PublicKey>, Status) {
         if signature.len() != 64 {
             return (None, Status::Malformed);
         }
-        let verifies = |key: &&Ed25519PublicKey| key.verifies(data, signature);
+        let verifies = |key: &&Ed25519PublicKey| key.verifies_data(data, signature);
         if let Some(key) = self.keys().find(verifies) {
             return (Some(key), Status::Good);
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! verdict   what became of the signatures over something        (values)
+//! data      what is signed, in memory or not
 //! metadata  where signatures stand in an `a{sv}`
 //! combine   any of, all of, k of n
 //! ed25519, spki, dummy   the kinds of `ostree sign`
@@ -14,6 +15,7 @@
 //! under a key of its own. OpenPGP is a crate of its own, behind the same traits.
 
 mod combine;
+mod data;
 mod dummy;
 mod ed25519;
 mod keys;
@@ -28,6 +30,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 pub use combine::{AllOf, AnyOf, Threshold};
+pub use data::{SignedData, SignedDataReader};
 pub use dummy::{DummyKey, DummySigner, DummyVerifier};
 pub use ed25519::{Ed25519PublicKey, Ed25519SecretKey, Ed25519Signer, Ed25519Verifier};
 pub use keys::{KeyDirectories, KeyFileText, parse_base64_lines, parse_pem_blocks};
@@ -90,7 +93,7 @@ impl Scheme {
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
     /// The bytes, as they are hashed or served.
-    pub data: &'a [u8],
+    pub data: SignedData<'a>,
     /// The `a{sv}` beside them. From outside: nothing about it is known.
     pub signatures: &'a Dict,
     /// What time it is, seconds since 1970; `None`: unknown. Verifiers whose keys expire accept

@@ -103,7 +103,7 @@ pub fn require(
         Some(Err(error)) => (Dict::new(), Some(error)),
     };
     let signed = Signed {
-        data,
+        data: data.into(),
         signatures: &signatures,
         now_secs,
     };

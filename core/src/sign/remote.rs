@@ -1,6 +1,6 @@
 //! Which signatures of `ostree sign` a remote must carry, by its configuration.
 //!
-//! `sign-verify` and `sign-verify-summary` are a boolean, or a list of types of which any will do.
+//! `sign-verify`, `sign-verify-summary` and `sign-verify-deltas` are a boolean, or a list of types of which any will do.
 //! For each type `verification-TYPE-key` holds keys and `verification-TYPE-file` paths of files of
 //! keys; where neither is set the machine's directories count. Keys that those list as revoked never
 //! count.
@@ -36,6 +36,7 @@ pub enum DummyKeys {
 pub struct SignVerify {
     commits: Types,
     summary: Types,
+    deltas: Types,
     keys: Vec<SignVerifyKeys>,
 }
 
@@ -87,6 +88,7 @@ impl SignVerify {
         Ok(Self {
             commits: types(config, &group, "sign-verify")?,
             summary: types(config, &group, "sign-verify-summary")?,
+            deltas: types(config, &group, "sign-verify-deltas")?,
             keys,
         })
     }
@@ -99,6 +101,11 @@ impl SignVerify {
     /// Returns who must have signed the remote's summary. **Blocking:** reads files.
     pub fn summary(&self, directories: &KeyDirectories, dummy: DummyKeys) -> Result<Trust> {
         self.trust(&self.summary, directories, dummy)
+    }
+
+    /// Returns who must have signed the static deltas that are used. **Blocking:** reads files.
+    pub fn deltas(&self, directories: &KeyDirectories, dummy: DummyKeys) -> Result<Trust> {
+        self.trust(&self.deltas, directories, dummy)
     }
 
     fn trust(

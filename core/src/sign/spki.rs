@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 
-use super::ed25519::verify_each;
+use super::ed25519::{self, verify_each};
 use super::keys::{decode_base64, parse_pem_blocks};
-use super::{Checked, KeyId, Scheme, Signed, Signer, Status, Verdict, Verifier};
+use super::{Checked, KeyId, Scheme, Signed, SignedData, Signer, Status, Verdict, Verifier};
 use crate::error::Result;
-use crate::format::{Checksum, FormatError};
+use crate::format::{Checksum, FormatError, Hasher};
 
 const WHAT: &str = "spki key";
 const UNSUPPORTED: &str = "not a key of ed25519, ECDSA P-256 or ECDSA P-384";
@@ -66,19 +66,23 @@ impl SpkiPublicKey {
 
     /// Returns whether `signature` is one by this key over `data`.
     pub fn verifies(&self, data: &[u8], signature: &[u8]) -> bool {
+        self.verifies_data(data.into(), signature)
+    }
+
+    fn verifies_data(&self, data: SignedData<'_>, signature: &[u8]) -> bool {
         match &self.key {
             Public::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(data, &signature).is_ok()),
+                .is_ok_and(|signature| ed25519::verifies(key, data, &signature)),
             Public::P256(key) => {
                 p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| {
-                    key.verify_prehash(Checksum::of(data).as_bytes(), &signature)
-                        .is_ok()
+                    hashed(data)
+                        .is_some_and(|hash| key.verify_prehash(hash.as_bytes(), &signature).is_ok())
                 })
             }
             Public::P384(key) => {
                 p384::ecdsa::Signature::from_der(signature).is_ok_and(|signature| {
-                    key.verify_prehash(Checksum::of(data).as_bytes(), &signature)
-                        .is_ok()
+                    hashed(data)
+                        .is_some_and(|hash| key.verify_prehash(hash.as_bytes(), &signature).is_ok())
                 })
             }
         }
@@ -87,6 +91,18 @@ impl SpkiPublicKey {
     /// Returns what the key is called: the hash of its DER.
     pub fn id(&self) -> KeyId {
         KeyId::of_bytes(Checksum::of(&self.der).as_bytes())
+    }
+}
+
+/// Returns what is signed in place of `data`; `None` if it cannot be read.
+fn hashed(data: SignedData<'_>) -> Option<Checksum> {
+    let mut hasher = Hasher::new();
+    match data.feed(|piece| hasher.update(piece)) {
+        Ok(()) => Some(hasher.finish()),
+        Err(error) => {
+            tracing::warn!(%error, "what is signed cannot be read");
+            None
+        }
     }
 }
 
@@ -181,8 +197,8 @@ impl SpkiVerifier {
         self.trusted.iter()
     }
 
-    fn status(&self, data: &[u8], signature: &[u8]) -> (Option<&SpkiPublicKey>, Status) {
-        let verifies = |key: &&SpkiPublicKey| key.verifies(data, signature);
+    fn status(&self, data: SignedData<'_>, signature: &[u8]) -> (Option<&SpkiPublicKey>, Status) {
+        let verifies = |key: &&SpkiPublicKey| key.verifies_data(data, signature);
         if let Some(key) = self.trusted.iter().find(verifies) {
             return (Some(key), Status::Good);
         }

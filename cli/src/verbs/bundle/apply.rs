@@ -15,7 +15,7 @@ use super::{open, path_of};
 use crate::failure::{Failure, Result};
 use crate::session::Session;
 use crate::verbs::refs::set_ref;
-use crate::verbs::static_delta::{SIGNED_BYTES_MAX, Trusting};
+use crate::verbs::static_delta::Trusting;
 use crate::verbs::summary::{Change, after};
 use crate::{dates, delta_budget, output, progress};
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if !args.no_verify {
         let verifier = args.trusting.verifier(&args.keys)?;
         let now = Some(dates::now());
-        let verdict = verify(&delta, &verifier, now, SIGNED_BYTES_MAX, repo.pool()).await?;
+        let verdict = verify(&delta, &verifier, now, repo.pool()).await?;
         verdict.into_result().map_err(|e| {
             Failure::from(e)
                 .context(path.display())

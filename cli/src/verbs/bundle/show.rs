@@ -12,7 +12,7 @@ use super::{open, path_of};
 use crate::failure::Result;
 use crate::session::Session;
 use crate::verbs::size_text::size_text;
-use crate::verbs::static_delta::{SIGNED_BYTES_MAX, Trusting, json_of};
+use crate::verbs::static_delta::{Trusting, json_of};
 use crate::{dates, delta_budget, output};
 
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args, _: &Session) -> Result<()> {
     let (delta, info) = open(&path, args.max_size, &budget, &pool).await?;
     let verifier = args.trusting.verifier(&args.keys)?;
     let now = Some(dates::now());
-    let verdict = verify(&delta, &verifier, now, SIGNED_BYTES_MAX, &pool).await?;
+    let verdict = verify(&delta, &verifier, now, &pool).await?;
     let mut out = output::stdout();
     match args.json {
         true => writeln!(out, "{}", json(&delta, &info, &verdict))?,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use treeferry_core::ops::delta::{ApplyOptions, OpenDelta, apply, verify};
 
-use super::verify::{SIGNED_BYTES_MAX, Trusting};
+use super::verify::Trusting;
 use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
 use crate::{dates, delta_budget};
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             return Err(Failure::new("Key is mandatory to check delta signature"));
         }
         let now = Some(dates::now());
-        let verdict = verify(&delta, &verifier, now, SIGNED_BYTES_MAX, repo.pool()).await?;
+        let verdict = verify(&delta, &verifier, now, repo.pool()).await?;
         verdict.into_result()?;
     }
     apply(repo, &delta, &options).await?;

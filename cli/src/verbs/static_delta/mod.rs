@@ -19,7 +19,7 @@ use crate::session::Session;
 
 pub(super) use generate::{Making, inside, print_report};
 pub(super) use show::json_of;
-pub(super) use verify::{SIGNED_BYTES_MAX, Trusting};
+pub(super) use verify::Trusting;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

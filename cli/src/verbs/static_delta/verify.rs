@@ -11,9 +11,6 @@ use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
 use crate::{dates, keys, output};
 
-/// The longest superblock whose signatures are verified: it is in memory meanwhile.
-pub(crate) const SIGNED_BYTES_MAX: u64 = 4 << 30;
-
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -59,7 +56,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let (delta, _, pool) = open(args.delta.as_deref(), session).await?;
     let unsigned = delta.signatures.is_none();
     let now = Some(dates::now());
-    let verdict = verify(&delta, &verifier, now, SIGNED_BYTES_MAX, &pool).await?;
+    let verdict = verify(&delta, &verifier, now, &pool).await?;
     let Err(error) = verdict.into_result() else {
         return Ok(output::line("Verification OK")?);
     };

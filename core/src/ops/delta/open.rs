@@ -136,15 +136,6 @@ impl OpenDelta {
     pub fn bytes(&self) -> &Arc<dyn ReadAt> {
         &self.bytes
     }
-
-    /// Reads all bytes of the superblock, if they are no more than `bytes_max`. **Blocking.**
-    pub fn read_bytes(&self, bytes_max: u64) -> Result<Vec<u8>> {
-        let range = Range {
-            offset: 0,
-            bytes: self.bytes.total_bytes(),
-        };
-        self.bytes.read_range(range, bytes_max)
-    }
 }
 
 /// Checks that bytes hash to what is expected of them. **Blocking.**

@@ -3,17 +3,13 @@
 use std::fmt::{self, Debug};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 use crate::error::{Error, Result};
 use crate::format::delta::ReadAt;
-
-static COUNTER: AtomicU64 = AtomicU64::new(0);
+use crate::spill;
 
 /// Where bytes wait.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +17,8 @@ pub enum SpillPlace {
     /// In memory.
     #[default]
     Memory,
-    /// In files of this directory, which have no names: they are gone when they are closed.
-    Directory(PathBuf),
+    /// In files without names: they are gone when they are closed.
+    Disk(spill::SpillPlace),
 }
 
 /// Bytes that are being gathered, up to a limit. **Blocking.**
@@ -42,38 +38,13 @@ impl SpillPlace {
     pub fn create(&self, bytes_max: u64) -> Result<Spill> {
         let to = match self {
             Self::Memory => Target::Memory(Vec::new()),
-            Self::Directory(path) => Target::File(nameless(path)?),
+            Self::Disk(place) => Target::File(place.open()?),
         };
         Ok(Spill {
             to,
             written_bytes: 0,
             bytes_max,
         })
-    }
-}
-
-/// Creates a file in `directory` that has no name.
-fn nameless(directory: &Path) -> Result<File> {
-    let failed = |e| Error::io("no temporary file can be made there", e).about(directory);
-    let mode = Mode::from_raw_mode(0o600);
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    if let Ok(fd) = rustix::fs::openat(CWD, directory, flags | OFlags::TMPFILE, mode) {
-        return Ok(File::from(fd));
-    }
-    // Not every filesystem can do that: one that is named for a moment is as good.
-    loop {
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".treeferry-spill-{}-{number}", std::process::id());
-        let path = directory.join(name);
-        let create = flags | OFlags::CREATE | OFlags::EXCL;
-        match rustix::fs::openat(CWD, &path, create, mode) {
-            Ok(fd) => {
-                rustix::fs::unlinkat(CWD, &path, AtFlags::empty()).map_err(failed)?;
-                return Ok(File::from(fd));
-            }
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(e) => return Err(failed(e)),
-        }
     }
 }
 

@@ -246,7 +246,7 @@ impl DeltaPull {
         }
         if let Trust::Signed(verifier) = &self.options.verify.deltas {
             let now = self.options.verify.now_secs;
-            let verdict = verify(&delta, verifier, now, budget.part_bytes_max, repo.pool());
+            let verdict = verify(&delta, verifier, now, repo.pool());
             verdict.await?.into_result()?;
         }
         Ok(Some((delta, total)))
