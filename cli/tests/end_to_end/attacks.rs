@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use treeferry_core::format::{FileHeader, Xattrs};
 use treeferry_core::sign::Ed25519SecretKey;
 
 use crate::support::raw_server::{Answer, RawServer};
@@ -178,7 +179,7 @@ fn freezing_at_an_old_state_is_refused() {
 
 #[test]
 fn endless_data_is_refused() {
-    for (endless, word) in [(".commit", "limit"), ("summary.sig", "limit")] {
+    for endless in [".commit", "summary.sig", "summary", ".commitmeta"] {
         let scene = Scene::new();
         let server = RawServer::start(&scene.source, move |path, _| {
             match path.ends_with(endless) {
@@ -187,7 +188,105 @@ fn endless_data_is_refused() {
             }
         });
         scene.trust(&server, &["--set=sign-verify-summary=true"]);
+        scene.is_refused(&["--network-retries=0", "origin", "main"], &["limit"]);
+    }
+}
+
+/// The beginning of a file of an archive, which says that its content is so long.
+fn file_of(content_bytes: u64) -> Answer {
+    let header = FileHeader {
+        uid: 0,
+        gid: 0,
+        mode: 0o100_644,
+        symlink_target: "".into(),
+        xattrs: Xattrs::default(),
+    };
+    Answer::ThenEndless(header.to_filez(content_bytes))
+}
+
+/// What a pull left that is neither an object nor a ref, bytes.
+fn left_bytes(repo: &Path) -> u64 {
+    let entries = walk(&repo.join("tmp"));
+    entries
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .sum()
+}
+
+fn walk(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(walk(&path)),
+            false => files.push(path),
+        }
+    }
+    files
+}
+
+#[test]
+fn endless_files_are_refused() {
+    const HUGE: u64 = 1 << 60;
+    // What the file itself announces, whether the commit says how long it is, how much may come.
+    let cases = [
+        (1000, "--bind-ref=main", "limit"),
+        (HUGE, "--generate-sizes", "limit"),
+        (HUGE, "--bind-ref=main", "min-free-space"),
+    ];
+    for (announced, option, word) in cases {
+        let scene = Scene::new();
+        scene.commit("main", b"second", 1, &[option]);
+        let server = RawServer::start(&scene.source, move |path, _| {
+            match path.ends_with(".filez") {
+                true => file_of(announced),
+                false => Answer::File,
+            }
+        });
+        scene.trust(&server, &[]);
+        // Of the rest of the disk others may need some.
+        let keep = format!("{}MB", free_mib(scene.place.path()).saturating_sub(100));
+        let set = ["config", "set", "core.min-free-space-size", &keep];
+        treeferry(&scene.client, set).success();
         scene.is_refused(&["--network-retries=0", "origin", "main"], &[word]);
+        assert!(left_bytes(&scene.client) < 100_000, "{announced} {option}");
+    }
+}
+
+/// How much room there is for whoever runs this, as `min-free-space` counts, MiB.
+fn free_mib(dir: &Path) -> u64 {
+    let blocks = if cfg!(is_root) { "%f" } else { "%a" };
+    let mut stat = std::process::Command::new("stat");
+    let ran = stat
+        .args(["-f", "-c", &format!("{blocks} %S")])
+        .arg(dir)
+        .output();
+    let out = String::from_utf8(ran.unwrap().stdout).unwrap();
+    let numbers = out.split_whitespace().map(|n| n.parse::<u64>().unwrap());
+    numbers.product::<u64>() >> 20
+}
+
+#[test]
+fn endless_deltas_are_refused() {
+    for endless in ["/superblock", "/0"] {
+        let scene = Scene::new();
+        let first = serve(&scene.source);
+        scene.trust(&first, &[]);
+        scene.pull();
+        scene.commit("main", &[7; 100_000], 1, &[]);
+        treeferry(&scene.source, ["static-delta", "generate", "main"]).success();
+        let server = RawServer::start(&scene.source, move |path, _| {
+            match path.contains("/deltas/") && path.ends_with(endless) {
+                true => Answer::Endless,
+                false => Answer::File,
+            }
+        });
+        scene.trust(&server, &[]);
+        let required = ["--require-static-deltas", "origin", "main"];
+        scene.is_refused(&required, &["limit"]);
+        assert!(left_bytes(&scene.client) < 100_000, "{endless}");
+        // Where none is required, objects come instead.
+        scene.pull();
     }
 }
 

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// More than any limit that a client is tested for.
+const ENDLESS_BYTES: usize = 1200 << 20;
+
 /// How a request is answered.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
@@ -19,8 +22,11 @@ pub(crate) enum Answer {
     HalfThenClose,
     /// Not at all, for as long as the client waits.
     Hang,
-    /// With bytes that do not end, for as long as the client takes them.
+    /// With bytes that do not end, for as long as the client takes them: up to [`ENDLESS_BYTES`], for whoever
+    /// takes them all fails the test, and not the machine.
     Endless,
+    /// With these bytes, and then with others that do not end.
+    ThenEndless(Vec<u8>),
     /// With the file, a byte at a time, five in a second.
     Drip,
 }
@@ -96,7 +102,8 @@ fn converse(
                 )?;
             }
             (Answer::Hang, _) => return wait_for_end(&mut stream),
-            (Answer::Endless, _) => return without_end(&mut stream),
+            (Answer::Endless, _) => return without_end(&mut stream, &[]),
+            (Answer::ThenEndless(first), _) => return without_end(&mut stream, &first),
             (Answer::Drip, Some(bytes)) => {
                 write!(
                     stream,
@@ -140,11 +147,13 @@ fn file_of(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
-fn without_end(stream: &mut TcpStream) -> std::io::Result<()> {
+fn without_end(stream: &mut TcpStream, first: &[u8]) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
-    loop {
+    stream.write_all(first)?;
+    for _ in 0..ENDLESS_BYTES / 65536 {
         stream.write_all(&[0x5a; 65536])?;
     }
+    Ok(())
 }
 
 fn wait_for_end(stream: &mut TcpStream) -> std::io::Result<()> {

@@ -184,7 +184,7 @@ pub(super) fn about(error: Error, expected: Option<Checksum>) -> Error {
 /// Returns how many bytes deflate can need at most for `content_bytes` bytes.
 ///
 /// Nine bits a literal in a fixed-code block is the worst that an encoder without malice does.
-pub(super) fn deflated_bytes_max(content_bytes: u64) -> u64 {
+pub(crate) fn deflated_bytes_max(content_bytes: u64) -> u64 {
     content_bytes
         .saturating_add(content_bytes / 8)
         .saturating_add(1024)

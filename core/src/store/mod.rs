@@ -23,6 +23,7 @@ pub use body::{Body, Payload};
 pub use condemned::{Condemned, Note};
 pub use config::{StoreConfig, new_config};
 pub use content_reader::ContentReader;
+pub(crate) use content_reader::deflated_bytes_max;
 pub use filez_reader::FilezReader;
 pub use incoming::{HeaderCheck, Incoming};
 pub use local::{LinkView, Linked, LocalContent, LocalFile, LocalObject, LocalObjects, Takeover};

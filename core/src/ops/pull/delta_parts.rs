@@ -44,8 +44,8 @@ impl<'a> Parts<'a> {
         Subject::Url(format!("{}/{file}", self.source.repo.describe()))
     }
 
-    /// Transfers a part into the scratch place of the destination.
-    async fn transfer(&self, file: &DeltaFile) -> Result<Box<dyn ScratchFile>> {
+    /// Transfers a part, which is `bytes_max` long, into the scratch place of the destination.
+    async fn transfer(&self, file: &DeltaFile, bytes_max: u64) -> Result<Box<dyn ScratchFile>> {
         let scratch = self.repo.objects().scratch();
         let absent = || Error::unsupported("the repository has no place for half a download");
         let scratch = scratch.ok_or_else(absent)?;
@@ -55,7 +55,7 @@ impl<'a> Parts<'a> {
         let mut attempt = 0;
         loop {
             let received = kept.as_ref().map_or(0, |kept| kept.received_bytes());
-            let opened = self.open_rest(file, kept.as_deref()).await;
+            let opened = self.open_rest(file, kept.as_deref(), bytes_max).await;
             let outcome = match opened {
                 // There was nothing left to come.
                 Ok(None) if kept.is_some() => Ok(()),
@@ -70,7 +70,7 @@ impl<'a> Parts<'a> {
                         kept = Some(new.await?);
                     }
                     match &mut kept {
-                        Some(kept) => self.drain(fetched, &mut **kept).await,
+                        Some(kept) => self.drain(fetched, &mut **kept, bytes_max).await,
                         None => Err(absent()),
                     }
                 }
@@ -88,6 +88,9 @@ impl<'a> Parts<'a> {
             // A transfer that gets ahead may be interrupted as often as it likes.
             attempt = if now > received { 1 } else { attempt + 1 };
             let ErrorKind::Unavailable { retry_after } = error.kind() else {
+                if let (ErrorKind::Corrupt, Some(wrong)) = (error.kind(), kept) {
+                    wrong.discard().await?;
+                }
                 return Err(error.about(self.subject(file)));
             };
             if attempt > retry.retries {
@@ -104,6 +107,7 @@ impl<'a> Parts<'a> {
         &self,
         file: &DeltaFile,
         kept: Option<&dyn ScratchFile>,
+        bytes_max: u64,
     ) -> Result<Option<FetchedFile>> {
         let received = kept.map_or(0, |kept| kept.received_bytes());
         if kept.is_some_and(|kept| kept.total_bytes() == Some(received)) {
@@ -116,7 +120,7 @@ impl<'a> Parts<'a> {
                 offset: received,
                 validator,
             }),
-            bytes_max: Some(self.options.delta_budget.part_bytes_max),
+            bytes_max: Some(bytes_max),
         };
         let fetched = self.source.repo.open_delta_file(file, options).await?;
         let missing = || Error::missing("is not there").about(self.subject(file));
@@ -128,14 +132,26 @@ impl<'a> Parts<'a> {
         Ok(Some(fetched))
     }
 
-    async fn drain(&self, mut file: FetchedFile, to: &mut dyn ScratchFile) -> Result<()> {
+    async fn drain(
+        &self,
+        mut file: FetchedFile,
+        to: &mut dyn ScratchFile,
+        bytes_max: u64,
+    ) -> Result<()> {
         let mut gathered = BytesMut::new();
+        let mut total = to.received_bytes();
         let result = loop {
             match file.bytes.next().await {
                 None => break Ok(()),
                 Some(Err(error)) => break Err(error),
                 Some(Ok(chunk)) => {
                     let length = chunk.len() as u64;
+                    // Also held against transports that do not enforce the limit themselves.
+                    total += length;
+                    if total > bytes_max {
+                        let problem = format!("is longer than the limit, {bytes_max} bytes");
+                        return Err(Error::corrupt(problem));
+                    }
                     let progress = &self.options.replicate.progress;
                     progress.update(|s| s.transferred.done_bytes += length);
                     gathered.extend_from_slice(&chunk);
@@ -161,7 +177,9 @@ impl PartSource for Parts<'_> {
         }
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let file = DeltaFile::Part(self.delta.superblock.name, number);
-        let kept = self.transfer(&file).await?;
+        let most = self.options.delta_budget.part_bytes_max;
+        let most = header.stored_bytes.min(most);
+        let kept = self.transfer(&file, most).await?;
         let open = move || {
             let content = kept.open()?;
             let reader: Box<dyn Read + Send> = match content {

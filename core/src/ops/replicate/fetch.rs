@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
 use super::budget::{Budget, SHORT_BYTES_MAX, Share};
+use super::ceiling::Ceiling;
 use super::options::Limits;
 use super::pace::Pace;
 use crate::codec::FlateCodec;
@@ -142,10 +143,15 @@ impl Fetcher {
         Ok(ArrivedMetadata { bytes, share })
     }
 
-    /// Fetches a file object. `None`: the source has it not.
-    pub(super) async fn content(&self, name: &ObjectName) -> Result<Option<Arrival>> {
+    /// Fetches a file object, whose content is `unpacked_bytes` long if its commit says so. `None`: the
+    /// source has it not.
+    pub(super) async fn content(
+        &self,
+        name: &ObjectName,
+        unpacked_bytes: Option<u64>,
+    ) -> Result<Option<Arrival>> {
         match (&self.resumable, &self.scratch) {
-            (Some(source), Some(_)) => self.content_file(&**source, name).await,
+            (Some(source), Some(_)) => self.content_file(&**source, name, unpacked_bytes).await,
             _ => {
                 let fetched = self.source.fetch(name).await.map_err(|e| e.about(*name))?;
                 Ok(fetched.map(|body| {
@@ -214,13 +220,17 @@ impl Fetcher {
         &self,
         source: &dyn ResumableSource,
         name: &ObjectName,
+        announced_bytes: Option<u64>,
     ) -> Result<Option<Arrival>> {
         let path = source.object_path(name);
-        let mut received = self.take_kept(source, &path).await?;
+        let ceiling = Ceiling::new(self.limits.content_bytes_max, announced_bytes);
+        let (mut received, mut ceiling) = self.take_kept(source, &path, ceiling).await?;
         let mut attempt = 0;
         loop {
             let before = received.bytes();
-            let outcome = self.transfer(source, &path, &mut received).await;
+            let outcome = self
+                .transfer(source, &path, &mut received, &mut ceiling)
+                .await;
             match outcome {
                 Ok(false) => return Ok(None),
                 Ok(true) => {
@@ -235,19 +245,41 @@ impl Fetcher {
                         attempt + 1
                     };
                     let error = error.about(crate::Subject::Url(source.describe(&path)));
+                    if is_worthless(&error, &received) {
+                        received.discard().await?;
+                        return Err(error);
+                    }
                     self.wait_or_fail(error, attempt, name).await?;
                 }
             }
         }
     }
 
-    async fn take_kept(&self, source: &dyn ResumableSource, path: &RemotePath) -> Result<Received> {
+    async fn take_kept(
+        &self,
+        source: &dyn ResumableSource,
+        path: &RemotePath,
+        mut ceiling: Ceiling,
+    ) -> Result<(Received, Ceiling)> {
         let kept = self.kept.lock().is_ok_and(|mut kept| kept.remove(path));
         let (true, Some(scratch)) = (kept, &self.scratch) else {
-            return Ok(Received::Nothing);
+            return Ok((Received::Nothing, ceiling));
         };
-        let file = scratch.take(source.origin(), path).await?;
-        Ok(file.map_or(Received::Nothing, Received::Spooled))
+        let Some(file) = scratch.take(source.origin(), path).await? else {
+            return Ok((Received::Nothing, ceiling));
+        };
+        let look = move || {
+            let seen = ceiling.look_at(&*file);
+            Ok((file, ceiling, seen))
+        };
+        let (file, ceiling, seen) = self.pool.run(look).await?;
+        if let Err(error) = seen {
+            tracing::debug!(%error, "what an earlier transfer left is of no use");
+            file.discard().await?;
+            let limit = ceiling.bytes_max();
+            return Ok((Received::Nothing, Ceiling::new(limit, None)));
+        }
+        Ok((Received::Spooled(file), ceiling))
     }
 
     /// Transfers what is missing of a file. `false`: the source does not have it.
@@ -256,6 +288,7 @@ impl Fetcher {
         source: &dyn ResumableSource,
         path: &RemotePath,
         received: &mut Received,
+        ceiling: &mut Ceiling,
     ) -> Result<bool> {
         if received.is_complete() {
             return Ok(true);
@@ -263,7 +296,7 @@ impl Fetcher {
         let options = FetchOptions {
             unless: None,
             resume: received.resume(),
-            bytes_max: Some(self.limits.content_bytes_max),
+            bytes_max: Some(ceiling.bytes_max()),
         };
         let Some(file) = source.fetch_file(path, options).await? else {
             return Ok(false);
@@ -274,8 +307,9 @@ impl Fetcher {
             }
             let version = (file.validator.clone(), file.total_bytes);
             self.start_over(source, path, received, version).await?;
+            ceiling.start_over();
         }
-        self.drain(file, received).await?;
+        self.drain(file, received, ceiling).await?;
         Ok(true)
     }
 
@@ -304,9 +338,14 @@ impl Fetcher {
         Ok(())
     }
 
-    async fn drain(&self, mut file: FetchedFile, received: &mut Received) -> Result<()> {
+    async fn drain(
+        &self,
+        mut file: FetchedFile,
+        received: &mut Received,
+        ceiling: &mut Ceiling,
+    ) -> Result<()> {
         let mut gathered = BytesMut::new();
-        let (mut bytes_total, limit) = (received.bytes(), self.limits.content_bytes_max);
+        let mut bytes_total = received.bytes();
         let announced = file.total_bytes.unwrap_or(u64::MAX);
         let result = loop {
             let chunk = match file.bytes.next().await {
@@ -317,6 +356,10 @@ impl Fetcher {
             self.count(chunk.len());
             // Also held against transports that do not enforce the limit themselves.
             bytes_total += chunk.len() as u64;
+            if let Err(error) = ceiling.take(&chunk) {
+                break Err(error);
+            }
+            let limit = ceiling.bytes_max();
             if bytes_total > limit {
                 let problem = format!("is longer than the limit, {limit} bytes");
                 break Err(Error::corrupt(problem));
@@ -397,6 +440,16 @@ impl Fetcher {
     }
 }
 
+/// Returns whether what was received need not be kept for another try: it is wrong, or of what has no
+/// end that is known, and there is no room.
+fn is_worthless(error: &Error, received: &Received) -> bool {
+    match error.kind() {
+        ErrorKind::Corrupt => true,
+        ErrorKind::NoSpace { .. } => received.total_bytes().is_none(),
+        _ => false,
+    }
+}
+
 /// Returns how long a body is said to be where it comes from.
 fn announced_bytes(body: &Body) -> Option<u64> {
     match body {
@@ -417,6 +470,20 @@ impl Received {
             Self::Nothing => 0,
             Self::Memory { bytes, .. } => bytes.len() as u64,
             Self::Spooled(file) => file.received_bytes(),
+        }
+    }
+
+    fn total_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Spooled(file) => file.total_bytes(),
+            _ => None,
+        }
+    }
+
+    async fn discard(self) -> Result<()> {
+        match self {
+            Self::Spooled(file) => file.discard().await,
+            Self::Nothing | Self::Memory { .. } => Ok(()),
         }
     }
 

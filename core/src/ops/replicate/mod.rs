@@ -7,6 +7,7 @@
 //! the caller's, and come after.
 
 mod budget;
+mod ceiling;
 mod engine;
 mod fetch;
 mod gate;

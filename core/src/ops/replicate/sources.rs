@@ -97,15 +97,22 @@ impl Engine<'_> {
         prefill.fill(commit, self.destination, self.batch).await
     }
 
-    /// Fetches a file; one that came damaged is asked of the next source that has it.
-    pub(super) async fn fetch_content(&self, checksum: Checksum, attempt: Attempt) -> Result<Step> {
+    /// Fetches a file, whose content is `announced_bytes` long if its commit says so; one that came
+    /// damaged is asked of the next source that has it.
+    pub(super) async fn fetch_content(
+        &self,
+        checksum: Checksum,
+        attempt: Attempt,
+        announced_bytes: Option<u64>,
+    ) -> Result<Step> {
         let sources: Vec<_> = self.remotes().collect();
         let skipped = match attempt {
             Attempt::First => 0,
             Attempt::Again => 1.min(sources.len().saturating_sub(1)),
         };
+        let name = ObjectName::file(checksum);
         for fetcher in &sources[skipped..] {
-            if let Some(arrival) = fetcher.content(&ObjectName::file(checksum)).await? {
+            if let Some(arrival) = fetcher.content(&name, announced_bytes).await? {
                 return Ok(Step::FetchedContent(checksum, Some(arrival)));
             }
         }

@@ -100,7 +100,9 @@ impl Run<'_> {
                     true => Attempt::Again,
                     false => Attempt::First,
                 };
-                self.spawn(engine.fetch_content(checksum, attempt));
+                let announced = self.planner.announced(&checksum);
+                let announced = announced.map(|size| size.unpacked_bytes);
+                self.spawn(engine.fetch_content(checksum, attempt, announced));
             } else {
                 return;
             }
