@@ -6,6 +6,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     for (cfg, tool) in [
         ("has_nginx", "/usr/sbin/nginx"),
+        ("has_flatpak", "/usr/bin/flatpak"),
         ("has_gpg", "/usr/bin/gpg"),
         ("has_openssl", "/usr/bin/openssl"),
         ("has_ostree", "/usr/bin/ostree"),

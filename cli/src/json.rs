@@ -40,6 +40,10 @@ pub(crate) fn of_pull(report: &PullReport) -> Value {
             "ref": pulled.name.as_ref().map(ToString::to_string),
             "before": pulled.before.map(|before| before.to_string()),
             "commit": pulled.now.to_string(),
+            "end_of_life": pulled.end_of_life.as_ref().map(|end| json!({
+                "reason": end.reason,
+                "rebase": end.rebase,
+            })),
         })
     });
     json!({

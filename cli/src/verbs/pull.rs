@@ -18,7 +18,7 @@ use treeferry_transport_http::{HttpOptions, LowSpeed};
 
 use super::pull_deltas;
 use super::pull_from;
-use super::pull_text::totals;
+use super::pull_text::{totals, warn_of_ends};
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::is_address;
@@ -235,6 +235,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let report = pull(&repo, &source, &options).await;
     drawing.clear();
     let report = report?;
+    warn_of_ends(session, &report);
     // A mirror has the summary of what it mirrors.
     if options.summary == KeepSummary::No {
         after(Change::Ref, &repo).await?;

@@ -10,7 +10,7 @@ use super::copy_text;
 use super::pull::{Args, print_refs, pull_ref};
 use super::pull_deltas;
 use super::pull_local::own_refs;
-use super::pull_text::totals;
+use super::pull_text::{totals, warn_of_ends};
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::{Origin, open_origin};
@@ -45,6 +45,7 @@ pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result
     let report = pull(&repo, &source, &options).await;
     drawing.clear();
     let report = report?;
+    warn_of_ends(session, &report);
     after(Change::Ref, &repo).await?;
     if session.quiet {
         return Ok(());

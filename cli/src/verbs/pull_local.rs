@@ -9,6 +9,7 @@ use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::{RefName, RefSpace};
 
 use super::pull::{Common, print_refs, pull_ref};
+use super::pull_text::warn_of_ends;
 use super::size_text::size_text;
 use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
@@ -92,6 +93,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let report = pull(&repo, &PullSource::from(source), &options).await;
     drawing.clear();
     let report = report?;
+    warn_of_ends(session, &report);
     after(Change::Ref, &repo).await?;
     if session.quiet {
         return Ok(());

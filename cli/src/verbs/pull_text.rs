@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use treeferry_core::ops::pull::PullReport;
+use treeferry_core::ops::pull::{EndOfLife, PullReport};
+use treeferry_core::store::RefName;
 
 use super::size_text::size_text;
-use crate::session::Name;
+use crate::session::{Name, Session};
 
 /// Returns what was fetched from where, in one line.
 pub(crate) fn totals(pulled: &PullReport, elapsed: Duration, name: Name) -> String {
@@ -43,9 +44,52 @@ fn transferred_text(bytes: u64) -> String {
     }
 }
 
+/// Warns of branches of which nothing more will come; scripts that know the other name expect no such
+/// line.
+pub(super) fn warn_of_ends(session: &Session, report: &PullReport) {
+    if session.name == Name::Ostree {
+        return;
+    }
+    for pulled in &report.refs {
+        if let (Some(name), Some(end)) = (&pulled.name, &pulled.end_of_life) {
+            eprintln!("{}", end_text(name, end));
+        }
+    }
+}
+
+fn end_text(name: &RefName, end: &EndOfLife) -> String {
+    let mut text = format!("warning: {name} is at the end of its life");
+    if let Some(reason) = &end.reason {
+        text += &format!(": {}", reason.escape_debug());
+    }
+    match (&end.rebase, name) {
+        (Some(branch), RefName::Remote(remote, _)) => {
+            let branch = branch.escape_debug();
+            text + &format!("; {branch} takes its place: pull {remote} {branch}")
+        }
+        (Some(branch), _) => text + &format!("; {} takes its place", branch.escape_debug()),
+        (None, _) => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_branch_is_told_with_what_follows() {
+        let (remote, branch) = ("origin".parse().unwrap(), "os/9".parse().unwrap());
+        let name = RefName::Remote(remote, branch);
+        let mut end = EndOfLife {
+            reason: Some("no more\nupdates".to_owned()),
+            rebase: None,
+        };
+        let text = "warning: origin:os/9 is at the end of its life: no more\\nupdates";
+        assert_eq!(end_text(&name, &end), text);
+        end.rebase = Some("os/10".to_owned());
+        let rest = "; os/10 takes its place: pull origin os/10";
+        assert_eq!(end_text(&name, &end), format!("{text}{rest}"));
+    }
 
     #[test]
     fn what_was_at_hand_is_told_apart_from_what_was_transferred() {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_core::ops::delta::{reindex, superblock_checksums};
-use treeferry_core::ops::summary::{SummaryOptions, commit_repo_metadata, update_summary};
+use treeferry_core::ops::summary::{
+    KeepKeys, SummaryOptions, commit_repo_metadata, update_summary,
+};
 use treeferry_core::repo::Repo;
 use treeferry_core::sign::Signer;
 
@@ -92,12 +94,23 @@ async fn update(repo: &Repo, args: &Args, session: &Session) -> Result<()> {
     });
     let grace = Duration::try_from_secs_f64(grace);
     let grace = grace.map_err(|_| Failure::new("--grace takes a number of seconds"))?;
-    make(repo, metadata, signers, grace).await
+    let keep = match session.name {
+        Name::Treeferry => KeepKeys::Flatpak,
+        Name::Ostree => KeepKeys::None,
+    };
+    make(repo, metadata, signers, grace, keep).await
 }
 
 /// Makes the summary anew, with nothing but what the repository holds.
 pub(super) async fn make_now(repo: &Repo) -> Result<()> {
-    make(repo, Dict::new(), Vec::new(), Duration::ZERO).await
+    make(
+        repo,
+        Dict::new(),
+        Vec::new(),
+        Duration::ZERO,
+        KeepKeys::Flatpak,
+    )
+    .await
 }
 
 /// Makes the summary anew, as it is now.
@@ -106,12 +119,14 @@ async fn make(
     metadata: Dict,
     signers: Vec<Arc<dyn Signer>>,
     grace: Duration,
+    keep: KeepKeys,
 ) -> Result<()> {
     let mut options = SummaryOptions::default();
     options.now_secs = dates::now();
     options.metadata = metadata;
     options.signers = signers;
     options.grace = grace;
+    options.keep = keep;
     reindex(repo, None).await?;
     let deltas = superblock_checksums(repo).await?.into_iter();
     options.deltas = deltas
@@ -137,7 +152,7 @@ pub(crate) async fn after(change: Change, repo: &Repo) -> Result<()> {
     let is_set = |key| Ok::<_, Failure>(config.boolean("core", key)?.unwrap_or(false));
     let of_commits = change == Change::Commit && is_set("commit-update-summary")?;
     match of_commits || is_set("auto-update-summary")? {
-        true => make(repo, Dict::new(), Vec::new(), Duration::ZERO).await,
+        true => make_now(repo).await,
         false => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ mod support;
 
 mod attacks;
 mod damage;
+mod flatpak;
 mod gpg;
 mod hand_over;
 mod hostile;

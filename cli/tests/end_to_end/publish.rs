@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::gpg::Home;
+use crate::support::nginx::{Manners, Nginx};
 use crate::support::run::{Ran, ostree, treeferry};
-use crate::support::serve::Serving;
 use crate::support::tree::write;
 use crate::support::{Place, assert_c_fsck, rev};
 
@@ -47,7 +47,7 @@ fn publish_under_readers(publications: usize) {
         treeferry(&source, ["summary", "-u", GRACE, &by, &of]).success();
     };
     publish(0);
-    let server = Serving::start(&source);
+    let server = Nginx::start(&source, Manners::default());
     let keys = home.export(&place, "keys", &key);
     let import = format!("--gpg-import={}", keys.display());
     let client = |name: &str| {
@@ -55,7 +55,7 @@ fn publish_under_readers(publications: usize) {
         let summary = "--set=gpg-verify-summary=true";
         treeferry(
             &repo,
-            ["remote", "add", summary, &import, "origin", server.url()],
+            ["remote", "add", summary, &import, "origin", &server.url()],
         )
         .success();
         repo
@@ -99,13 +99,16 @@ fn publish_under_readers(publications: usize) {
 }
 
 #[test]
-#[cfg_attr(not(all(has_ostree, has_gpg)), ignore = "needs ostree and gpg")]
+#[cfg_attr(
+    not(all(has_ostree, has_gpg, has_nginx)),
+    ignore = "needs ostree, gpg and nginx"
+)]
 fn polling_clients_of_both_kinds_never_see_a_summary_that_does_not_fit() {
     publish_under_readers(8);
 }
 
 #[test]
-#[ignore = "takes three quarters of an hour; run with --long. Needs ostree and gpg"]
+#[ignore = "takes three quarters of an hour; run with --long. Needs ostree, gpg and nginx"]
 fn a_thousand_publications_under_polling_clients_of_both_kinds() {
     publish_under_readers(1000);
 }

@@ -303,3 +303,58 @@ fn a_part_of_a_tree_is_marked_as_a_part_and_becomes_whole() {
     assert_c_fsck(&repo);
     assert_checks_out(&repo, "origin:main", &source.v1, Compare::ContentOnly);
 }
+
+#[test]
+fn the_end_of_a_branch_is_told_with_what_takes_its_place() {
+    let place = Place::new();
+    let source = place.init_unsynced("source", "archive");
+    write(&place.join("tree"), "file", b"last");
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    let end = [
+        "--add-metadata-string=ostree.endoflife=no more updates",
+        "--add-metadata-string=ostree.endoflife-rebase=os/10",
+    ];
+    treeferry(&source, ["commit", "-b", "os/9", &tree, end[0], end[1]]).success();
+    treeferry(&source, ["commit", "-b", "os/10", &tree]).success();
+    let server = Serving::start(&source);
+    let repo = place.init_unsynced("pulled", "bare-user");
+    add_origin(&repo, server.url());
+    // Each time, also when there is nothing new.
+    for _ in 0..2 {
+        let told = treeferry(&repo, ["pull", "origin", "os/9"]).success().err;
+        for word in ["origin:os/9", "no more updates", "pull origin os/10"] {
+            assert!(told.contains(word), "{told}");
+        }
+    }
+    let told = treeferry(&repo, ["pull", "--json", "origin", "os/9"])
+        .success()
+        .out;
+    assert!(told.contains(r#""rebase":"os/10""#), "{told}");
+    let told = treeferry(&repo, ["pull", "origin", "os/10"]).success().err;
+    assert!(!told.contains("warning"), "{told}");
+}
+
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+fn a_commit_that_was_deleted_on_purpose_is_told_from_one_that_is_missing() {
+    let place = Place::new();
+    let source = place.init_c("source", "archive");
+    ostree(&source, ["config", "set", "core.tombstone-commits", "true"]).success();
+    write(&place.join("tree"), "file", b"first");
+    let gone = commit_c(&source, "main", &place.join("tree"));
+    write(&place.join("tree"), "file", b"second");
+    commit_c(&source, "main", &place.join("tree"));
+    ostree(&source, ["prune", &format!("--delete-commit={gone}")]).success();
+    let server = Serving::start(&source);
+    let repo = place.init_unsynced("pulled", "bare-user");
+    add_origin(&repo, server.url());
+    let told = treeferry(&repo, ["pull", "origin", &gone]);
+    told.failure_naming(&[&gone, "deleted that commit on purpose"]);
+    let never = "0".repeat(64);
+    let told = treeferry(&repo, ["pull", "origin", &never]).failure();
+    assert!(!told.contains("on purpose"), "{told}");
+    assert_eq!(objects(&repo), Vec::<String>::new());
+    // What comes before the branch may be gone.
+    treeferry(&repo, ["pull", "--depth=-1", "origin", "main"]).success();
+    assert_c_fsck(&repo);
+}

@@ -16,6 +16,23 @@ pub const SUMMARY_PATH: &str = "summary";
 /// Where the signature of the summary lies.
 pub const SUMMARY_SIGNATURE_PATH: &str = "summary.sig";
 
+/// Where flatpak's index of summaries lies.
+pub(super) const SUMMARY_INDEX_PATH: &str = "summary.idx";
+
+/// Where the signature of that index lies.
+pub(super) const SUMMARY_INDEX_SIGNATURE_PATH: &str = "summary.idx.sig";
+
+/// Returns the path of the signature of the index that hashes so: beside it there is no other while a
+/// new one is published.
+pub(super) fn index_signature_path(checksum: &Checksum) -> RemotePath {
+    RemotePath::of_checked_parts(format!("summaries/{checksum}.idx.sig"))
+}
+
+/// Returns the path of a sub-summary.
+pub(super) fn sub_summary_path(checksum: &Checksum) -> RemotePath {
+    RemotePath::of_checked_parts(format!("summaries/{checksum}.gz"))
+}
+
 /// Returns the path of an object.
 pub(super) fn object_path(name: &ObjectName) -> RemotePath {
     below_objects(&name.loose_path(ContentLayout::Archive))

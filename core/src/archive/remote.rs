@@ -177,6 +177,36 @@ impl ArchiveRemote {
         self.read_metadata(&path, unless, limit).await
     }
 
+    /// Reads flatpak's index of summaries and its signature, the bytes of an `a{sv}`: that which is
+    /// named by the hash of the index, else the one beside it.
+    pub async fn read_summary_index(&self) -> Result<Option<(Bytes, Option<Bytes>)>> {
+        let limit = self.0.limits.metadata_bytes_max;
+        let path = layout::fixed_path(layout::SUMMARY_INDEX_PATH);
+        let answer = self.read_metadata(&path, None, limit).await?;
+        let Some(index) = answer.into_bytes() else {
+            return Ok(None);
+        };
+        let paths = [
+            layout::index_signature_path(&Checksum::of(&index)),
+            layout::fixed_path(layout::SUMMARY_INDEX_SIGNATURE_PATH),
+        ];
+        let mut signature = None;
+        for path in paths {
+            if signature.is_none() {
+                signature = self.read_metadata(&path, None, limit).await?.into_bytes();
+            }
+        }
+        Ok(Some((index, signature)))
+    }
+
+    /// Reads a sub-summary, packed by gzip.
+    pub async fn read_sub_summary(&self, checksum: &Checksum) -> Result<Option<Bytes>> {
+        let path = layout::sub_summary_path(checksum);
+        let limit = self.0.limits.metadata_bytes_max;
+        let answer = self.read_metadata(&path, None, limit).await?;
+        Ok(answer.into_bytes())
+    }
+
     /// Reads a file that is named by its hash, whole: a part of a delta, or an index.
     pub async fn read_content(
         &self,

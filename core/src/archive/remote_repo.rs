@@ -30,6 +30,10 @@ impl RemoteRepo for ArchiveRemote {
         Self::read_detached(self, commit).await
     }
 
+    async fn read_tombstone(&self, commit: &Checksum) -> Result<Option<Bytes>> {
+        Self::read_tombstone(self, commit).await
+    }
+
     async fn read_summary(&self) -> Result<Option<SignedSummary>> {
         // The signature first: a publisher has it cover the old and the new one for a while before
         // the new one comes, so that what is read after it fits.
@@ -41,6 +45,15 @@ impl RemoteRepo for ArchiveRemote {
     async fn read_summary_signature(&self) -> Result<Option<Bytes>> {
         let signature = Self::read_summary_signature(self, None).await?;
         Ok(signature.into_bytes())
+    }
+
+    async fn read_summary_index(&self) -> Result<Option<SignedSummary>> {
+        let read = Self::read_summary_index(self).await?;
+        Ok(read.map(|(summary, signature)| SignedSummary { summary, signature }))
+    }
+
+    async fn read_sub_summary(&self, checksum: &Checksum) -> Result<Option<Bytes>> {
+        Self::read_sub_summary(self, checksum).await
     }
 
     async fn read_config(&self) -> Result<Option<Bytes>> {

@@ -1,11 +1,13 @@
 //! Compression, behind a trait: pure Rust here, a faster C one may be injected by who links it.
 
 mod flate;
+mod gunzip;
 mod xz;
 
 use std::fmt::Debug;
 
 pub use flate::FlateCodec;
+pub(crate) use gunzip::gunzip;
 pub use xz::{RustXz, XzBranches, XzCodec, XzDecoding, XzOptions};
 
 use crate::error::Result;

@@ -13,6 +13,7 @@ mod names;
 mod object;
 mod sizes;
 mod summary;
+mod summary_index;
 mod tombstone;
 mod xattrs;
 
@@ -26,6 +27,7 @@ pub use names::{Branch, CollectionId, FILE_NAME_BYTES_MAX, Refspec, RemoteName, 
 pub use object::{ContentLayout, ObjectName, ObjectType, loose_path};
 pub use sizes::{ObjectSize, SIZES_KEY, read_sizes, sizes_value};
 pub use summary::{Summary, SummaryRef};
+pub use summary_index::{SubSummary, SummaryIndex};
 pub use tombstone::Tombstone;
 pub use xattrs::Xattrs;
 

@@ -3,7 +3,7 @@
 //! Byte for byte what the C `ostree` 2022.7 makes of the same repository at the same time, the order
 //! of the metadata included: it comes out of a hash table, so what is added first matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,12 @@ use crate::store::{
 /// commits more than summaries.
 const METADATA_BRANCH: &str = "ostree-metadata";
 
+/// What flatpak's keys begin with.
+const FLATPAK: &str = "xa.";
+
+/// What flatpak knows of each ref, by its name.
+const FLATPAK_CACHE: &str = "xa.cache";
+
 /// The latest time that can be told as a date: the last second of the year 9999.
 const DATE_SECS_MAX: i64 = 253_402_300_799;
 
@@ -49,6 +55,33 @@ pub struct SummaryOptions {
     pub grace: Duration,
     /// The static deltas by name (`FROM-TO`, or `TO`), and what their superblocks hash to.
     pub deltas: Vec<(String, Checksum)>,
+    /// What stays of what others wrote into the summary.
+    pub keep: KeepKeys,
+}
+
+/// What stays of what others wrote into a summary, and into the metadata of a repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeepKeys {
+    /// Nothing, as with OSTree.
+    #[default]
+    None,
+    /// flatpak's keys, which begin with `xa.`: those of the whole, and those of each ref that still
+    /// holds the same commit.
+    Flatpak,
+}
+
+impl KeepKeys {
+    /// Adds to `metadata` what stays of `old`, unless it is there.
+    fn add(self, old: &Dict, metadata: &mut Dict) {
+        if self == Self::None {
+            return;
+        }
+        for (key, value) in old.iter().filter(|(key, _)| key.starts_with(FLATPAK)) {
+            if !metadata.contains(key) {
+                metadata.insert(key, value.clone());
+            }
+        }
+    }
 }
 
 /// Makes a summary, has it signed, and puts it in the place of the one that is there. Without signers
@@ -125,11 +158,56 @@ pub async fn build_summary(repo: &Repo, options: &SummaryOptions) -> Result<Summ
         Some(own) => collections.remove(own).unwrap_or_default(),
         None => local_refs(repo).await?,
     };
-    let metadata = metadata(repo, options, &config, own.as_ref(), collections).await?;
-    Ok(Summary {
-        refs: entries(repo, refs).await?,
-        metadata,
-    })
+    let old = match options.keep {
+        KeepKeys::None => None,
+        KeepKeys::Flatpak => repo.state().read_summary().await?,
+    };
+    // One that cannot be read has nothing to keep.
+    let old = old.and_then(|old| Summary::parse(&old.summary).ok());
+    let old = old.unwrap_or_default();
+    let mut refs = entries(repo, refs).await?;
+    let before: HashMap<_, _> = old.refs.iter().map(|old| (&*old.name, old)).collect();
+    let mut unchanged = HashSet::new();
+    for entry in &mut refs {
+        let before = before.get(&*entry.name);
+        if let Some(before) = before.filter(|before| before.commit == entry.commit) {
+            options.keep.add(&before.metadata, &mut entry.metadata);
+            unchanged.insert(&*before.name);
+        }
+    }
+    let mut added = options.metadata.clone();
+    options
+        .keep
+        .add(&still_true(&old.metadata, &unchanged), &mut added);
+    let metadata = metadata(repo, options, &added, &config, own.as_ref(), collections).await?;
+    Ok(Summary { refs, metadata })
+}
+
+/// Returns the metadata of a summary without what flatpak's cache says of refs that hold another commit
+/// now: it would be taken for what that commit says.
+fn still_true(old: &Dict, unchanged: &HashSet<&str>) -> Dict {
+    let mut metadata = old.clone();
+    if let Some(cache) = metadata.get(FLATPAK_CACHE).cloned() {
+        let kept = retained(cache, &|name| unchanged.contains(name));
+        metadata.insert(FLATPAK_CACHE, kept);
+    }
+    metadata
+}
+
+/// Returns a dictionary of refs, in variants or not, without those that `is_wanted` does not want.
+fn retained(value: Value, is_wanted: &dyn Fn(&str) -> bool) -> Value {
+    match value {
+        Value::Variant(inner) => Value::Variant(Box::new(retained(*inner, is_wanted))),
+        Value::Array { element, values } => {
+            let wanted = |entry: &Value| match entry {
+                Value::DictEntry(pair) => pair.0.as_str().is_none_or(is_wanted),
+                _ => true,
+            };
+            let values = values.into_iter().filter(wanted).collect();
+            Value::Array { element, values }
+        }
+        other => other,
+    }
 }
 
 /// Refs and their commits, sorted by name.
@@ -219,6 +297,7 @@ fn entry_metadata(commit: &Commit) -> Dict {
 async fn metadata(
     repo: &Repo,
     options: &SummaryOptions,
+    added: &Dict,
     config: &KeyFile,
     own: Option<&CollectionId>,
     others: BTreeMap<CollectionId, Refs>,
@@ -228,7 +307,7 @@ async fn metadata(
         let value = value.map_err(|e| bad(&format!("core.{key}"), e))?;
         Ok::<_, Error>(value.unwrap_or(false))
     };
-    let mut metadata = VariantDict::from_dict(&options.metadata);
+    let mut metadata = VariantDict::from_dict(added);
     if !options.deltas.is_empty() && !flag("no-deltas-in-summary")? {
         let mut deltas = VariantDict::new();
         for (name, superblock) in &options.deltas {
@@ -301,7 +380,12 @@ pub async fn commit_repo_metadata(
     let name = RefName::Local(branch);
     let old = repo.refs().read_ref(&name).await?;
     let parent = repo.follow_ref(&name).await?;
-    let mut metadata = VariantDict::from_dict(&options.metadata);
+    let mut added = options.metadata.clone();
+    if let (Some(parent), KeepKeys::Flatpak) = (&parent, options.keep) {
+        let before = repo.load_commit(parent).await?;
+        options.keep.add(&before.metadata, &mut added);
+    }
+    let mut metadata = VariantDict::from_dict(&added);
     metadata.insert("ostree.collection-binding", collection.as_str());
     let refs = Value::strings([METADATA_BRANCH]);
     metadata.insert("ostree.ref-binding", refs);

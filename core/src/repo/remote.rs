@@ -28,11 +28,28 @@ pub trait RemoteRepo: Debug + Send + Sync + 'static {
     /// Returns the detached metadata of a commit, the bytes of an `a{sv}`.
     async fn read_detached(&self, commit: &Checksum) -> Result<Option<Bytes>>;
 
+    /// Returns what records that a commit was deleted on purpose, the bytes of an `a{sv}`.
+    async fn read_tombstone(&self, commit: &Checksum) -> Result<Option<Bytes>> {
+        let _ = commit;
+        Ok(None)
+    }
+
     /// Returns the summary with its signature.
     async fn read_summary(&self) -> Result<Option<SignedSummary>>;
 
     /// Returns the signature of the summary alone, the bytes of an `a{sv}`.
     async fn read_summary_signature(&self) -> Result<Option<Bytes>>;
+
+    /// Returns flatpak's index of summaries with its signature, in the place of the summary.
+    async fn read_summary_index(&self) -> Result<Option<SignedSummary>> {
+        Ok(None)
+    }
+
+    /// Returns the sub-summary that an index names so, packed by gzip. It is not verified.
+    async fn read_sub_summary(&self, checksum: &Checksum) -> Result<Option<Bytes>> {
+        let _ = checksum;
+        Ok(None)
+    }
 
     /// Returns the configuration, the bytes of a key file.
     async fn read_config(&self) -> Result<Option<Bytes>>;
@@ -68,6 +85,10 @@ impl RemoteRepo for Repo {
 
     async fn read_detached(&self, commit: &Checksum) -> Result<Option<Bytes>> {
         self.state().read_detached(commit).await
+    }
+
+    async fn read_tombstone(&self, commit: &Checksum) -> Result<Option<Bytes>> {
+        self.state().read_tombstone(commit).await
     }
 
     async fn read_summary(&self) -> Result<Option<SignedSummary>> {

@@ -9,6 +9,7 @@ mod deltas;
 mod gate;
 mod refs;
 mod summary;
+mod summary_index;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::archive::ArchiveRemote;
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::delta::DeltaName;
 use crate::format::keyfile::KeyFile;
-use crate::format::{Branch, Checksum, CollectionId, ObjectType, RemoteName};
+use crate::format::{Branch, Checksum, CollectionId, Commit, ObjectType, RemoteName, Tombstone};
 use crate::ops::delta::{ApplyBudget, DeltaReport};
 use crate::ops::replicate::{
     Prefill, ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
@@ -200,6 +201,26 @@ pub struct PulledRef {
     pub before: Option<Checksum>,
     /// What it holds.
     pub now: Checksum,
+    /// What the commit says about the end of the branch's life; `None`: it goes on.
+    pub end_of_life: Option<EndOfLife>,
+}
+
+/// That nothing more will come of a branch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndOfLife {
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// The branch that takes its place.
+    pub rebase: Option<String>,
+}
+
+impl EndOfLife {
+    /// Reads what a commit says; `None`: nothing.
+    pub fn of(commit: &Commit) -> Option<Self> {
+        let text = |key: &str| commit.metadata.get(key)?.as_str().map(str::to_owned);
+        let (reason, rebase) = (text("ostree.endoflife"), text("ostree.endoflife-rebase"));
+        (reason.is_some() || rebase.is_some()).then_some(Self { reason, rebase })
+    }
 }
 
 /// Pulls from `source` into `repo`.
@@ -228,7 +249,10 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let deltas = DeltaPull::new(source, options, before_of(&planned), summary.as_ref())?;
     moving.prefill = deltas.clone().map(|deltas| deltas as Arc<dyn Prefill>);
     let mut replicated = match replicate(&sources, repo, &commits, &moving).await {
-        Err(error) => return Err(explain_missing_file(source, error).await),
+        Err(error) => {
+            let error = explain_missing_commit(source, error).await;
+            return Err(explain_missing_file(source, error).await);
+        }
         Ok(replicated) => replicated,
     };
     let deltas = deltas.map(|deltas| deltas.report()).unwrap_or_default();
@@ -273,6 +297,23 @@ fn before_of(planned: &[refs::Planned]) -> HashMap<Checksum, Option<Checksum>> {
         (planned.commit, before)
     });
     before.collect()
+}
+
+/// Says that a commit which is not there was deleted on purpose, if the remote says so.
+async fn explain_missing_commit(source: &PullSource, error: Error) -> Error {
+    let commit = match error.subject() {
+        Some(Subject::Object(name)) if name.object_type == ObjectType::Commit => name.checksum,
+        _ => return error,
+    };
+    if error.kind() != ErrorKind::Missing {
+        return error;
+    }
+    let tombstone = source.repo.read_tombstone(&commit).await.ok().flatten();
+    let tombstone = tombstone.and_then(|bytes| Tombstone::parse(&bytes).ok());
+    match tombstone.filter(|tombstone| tombstone.commit() == commit) {
+        Some(_) => error.context("the remote's owner deleted that commit on purpose"),
+        None => error,
+    }
 }
 
 /// Says why a remote has none of the files of a commit, where its mode is the reason: over a transport

@@ -1,8 +1,10 @@
 //! Which commits a pull is about, and moving refs to them at its end.
 
-use super::{PullOptions, PullSource, PulledRef, RefsFrom, nothing_there};
+use super::summary::none_there;
+use super::summary_index::IndexedRefs;
+use super::{EndOfLife, PullOptions, PullSource, PulledRef, RefsFrom, nothing_there};
 use crate::error::{Error, ErrorKind, Result, Subject};
-use crate::format::{Branch, Checksum, Summary};
+use crate::format::{Branch, Checksum, Summary, SummaryRef};
 use crate::repo::Repo;
 use crate::store::{ExpectedRef, RefAnswer, RefName, RefUpdate, RefValue, SignedSummary};
 use crate::transport::retrying;
@@ -23,7 +25,7 @@ pub(super) async fn planned(
     options: &PullOptions,
     summary: Option<&SignedSummary>,
 ) -> Result<Vec<Planned>> {
-    let wanted = resolve(source, options, summary).await?;
+    let wanted = resolve(repo, source, options, summary).await?;
     let mut planned = Vec::with_capacity(wanted.len());
     for (branch, commit) in wanted {
         let name = branch.as_ref().map(|branch| options.naming.name(branch));
@@ -42,24 +44,42 @@ pub(super) async fn planned(
 }
 
 async fn resolve(
+    repo: &Repo,
     source: &PullSource,
     options: &PullOptions,
     summary: Option<&SignedSummary>,
 ) -> Result<Vec<(Option<Branch>, Checksum)>> {
     if options.refs.is_empty() {
-        return all_of_summary(source, summary).await;
+        return match summary {
+            Some(summary) => all_of_summary(source, summary),
+            None => all_of_index(repo, source, options).await,
+        };
     }
+    let mut index = Indexed::NotAsked;
     let mut wanted = Vec::with_capacity(options.refs.len());
     for pull_ref in &options.refs {
         let commit = match (&pull_ref.branch, pull_ref.commit) {
             (_, Some(commit)) => commit,
             // Of a signed summary the refs are known to be the owner's: those of files are not.
             (Some(branch), None) if options.verify.summary.is_required() => {
-                in_summary(source, summary, branch)?
+                match in_summary(source, summary, branch)? {
+                    Some(commit) => commit,
+                    None => {
+                        let found = index.find(repo, source, options, branch).await?;
+                        found.ok_or_else(|| not_in_signed(source, summary, branch))?
+                    }
+                }
             }
             (Some(branch), None) => match listed(source, options, summary, branch)? {
                 Some(commit) => commit,
-                None => read_branch(source, options, branch).await?,
+                None => match read_branch(source, options, branch).await {
+                    // Whoever serves neither refs nor all of them in one summary may have an index.
+                    Err(error) if error.kind() == ErrorKind::Missing => {
+                        let found = index.find(repo, source, options, branch).await?;
+                        found.ok_or(error)?
+                    }
+                    found => found?,
+                },
             },
             (None, None) => return Err(Error::invalid("neither a ref nor a commit was named")),
         };
@@ -72,15 +92,48 @@ fn in_summary(
     source: &PullSource,
     summary: Option<&SignedSummary>,
     branch: &Branch,
-) -> Result<Checksum> {
-    let found = match summary {
-        Some(summary) => parse(source, summary)?.find(branch.as_str()).cloned(),
-        None => None,
+) -> Result<Option<Checksum>> {
+    let Some(summary) = summary else {
+        return Ok(None);
     };
-    found.map(|found| found.commit).ok_or_else(|| {
-        let problem = format!("No such branch '{branch}' in the repository's signed summary");
-        Error::missing(problem).about(Subject::Url(source.repo.describe()))
-    })
+    let parsed = parse(source, summary)?;
+    Ok(parsed.find(branch.as_str()).map(|found| found.commit))
+}
+
+fn not_in_signed(source: &PullSource, summary: Option<&SignedSummary>, branch: &Branch) -> Error {
+    if summary.is_none() {
+        return none_there(source);
+    }
+    let problem = format!("No such branch '{branch}' in the repository's signed summary");
+    Error::missing(problem).about(Subject::Url(source.repo.describe()))
+}
+
+/// The index of summaries of a remote, read when it is first needed.
+enum Indexed<'a> {
+    NotAsked,
+    None,
+    Read(IndexedRefs<'a>),
+}
+
+impl<'a> Indexed<'a> {
+    async fn find(
+        &mut self,
+        repo: &Repo,
+        source: &'a PullSource,
+        options: &PullOptions,
+        branch: &Branch,
+    ) -> Result<Option<Checksum>> {
+        if matches!(self, Self::NotAsked) {
+            *self = match IndexedRefs::read(repo.pool(), source, options).await? {
+                Some(read) => Self::Read(read),
+                None => Self::None,
+            };
+        }
+        match self {
+            Self::Read(read) => read.find(repo, branch.as_str()).await,
+            Self::NotAsked | Self::None => Ok(None),
+        }
+    }
 }
 
 /// Returns what a summary says that `branch` holds, if that is where to look.
@@ -105,18 +158,32 @@ fn parse(source: &PullSource, summary: &SignedSummary) -> Result<Summary> {
     })
 }
 
-async fn all_of_summary(
+async fn all_of_index(
+    repo: &Repo,
     source: &PullSource,
-    summary: Option<&SignedSummary>,
+    options: &PullOptions,
 ) -> Result<Vec<(Option<Branch>, Checksum)>> {
-    let url = || Subject::Url(source.repo.describe());
-    let Some(summary) = summary else {
+    let Some(index) = IndexedRefs::read(repo.pool(), source, options).await? else {
+        if options.verify.summary.is_required() {
+            return Err(none_there(source));
+        }
         let problem = "there is no summary to list its refs: name the refs to pull, or have its \
                        owner write one ('summary --update')";
-        return Err(Error::missing(problem).about(url()));
+        return Err(Error::missing(problem).about(Subject::Url(source.repo.describe())));
     };
-    let parsed = parse(source, summary)?;
-    let refs = parsed.refs.iter().map(|entry| {
+    named(source, &index.all(repo).await?)
+}
+
+fn all_of_summary(
+    source: &PullSource,
+    summary: &SignedSummary,
+) -> Result<Vec<(Option<Branch>, Checksum)>> {
+    named(source, &parse(source, summary)?.refs)
+}
+
+fn named(source: &PullSource, refs: &[SummaryRef]) -> Result<Vec<(Option<Branch>, Checksum)>> {
+    let url = || Subject::Url(source.repo.describe());
+    let refs = refs.iter().map(|entry| {
         let branch = Branch::new(&entry.name).map_err(|e| {
             Error::corrupt("its summary names a ref that cannot be")
                 .because(e)
@@ -178,15 +245,19 @@ pub(super) async fn move_refs(repo: &Repo, planned: Vec<Planned>) -> Result<Vec<
             return Err(error.about(Subject::Ref(update.name.to_string())));
         }
     }
-    let pulled = planned.into_iter().map(|planned| PulledRef {
-        name: planned.name,
-        before: match planned.before {
-            Some(RefValue::Commit(commit)) => Some(commit),
-            _ => None,
-        },
-        now: planned.commit,
-    });
-    Ok(pulled.collect())
+    let mut pulled = Vec::with_capacity(planned.len());
+    for planned in planned {
+        pulled.push(PulledRef {
+            name: planned.name,
+            before: match planned.before {
+                Some(RefValue::Commit(commit)) => Some(commit),
+                _ => None,
+            },
+            now: planned.commit,
+            end_of_life: EndOfLife::of(&repo.load_commit(&planned.commit).await?),
+        });
+    }
+    Ok(pulled)
 }
 
 fn update(planned: &Planned) -> Option<RefUpdate> {

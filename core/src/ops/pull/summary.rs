@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::{AgeCheck, KeepSummary, PullOptions, PullRef, PullSource, RefsFrom};
 use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::Summary;
+use crate::format::gvariant::Dict;
 use crate::ops::replicate::Retry;
 use crate::pool::Pool;
 use crate::repo::Repo;
@@ -99,13 +100,14 @@ pub(super) async fn needed(
         let read = || source.repo.read_summary_signature();
         let signature = retrying(retry, || Box::pin(read())).await?;
         if signature.is_some() && signature == kept.signature {
-            check_age(options, kept, None).map_err(about)?;
+            check_age(options, &metadata_of(kept), None).map_err(about)?;
             return Ok(Some(kept.clone()));
         }
     }
-    let fetched = fetch_summary(repo.pool(), source, policy, retry).await?;
+    let fetched = read_verified(repo.pool(), source, policy, retry).await?;
     if let Some(fetched) = &fetched {
-        check_age(options, fetched, kept.as_ref()).map_err(about)?;
+        let seen = kept.as_ref().map(metadata_of);
+        check_age(options, &metadata_of(fetched), seen.as_ref()).map_err(about)?;
         if let Some(cache) = cache {
             cache.write(fetched).await?;
         }
@@ -132,15 +134,16 @@ async fn verified(
     }
 }
 
-/// Checks that a summary is neither stale, nor older than one that was seen.
-fn check_age(
-    options: &PullOptions,
-    signed: &SignedSummary,
-    seen: Option<&SignedSummary>,
-) -> Result<()> {
-    let secs = |signed: &SignedSummary, key: &str| -> Option<u64> {
-        let summary = Summary::parse(&signed.summary).ok()?;
-        Some(u64::from_be(summary.metadata.get(key)?.as_u64()?))
+fn metadata_of(signed: &SignedSummary) -> Dict {
+    let summary = Summary::parse(&signed.summary);
+    summary.map(|summary| summary.metadata).unwrap_or_default()
+}
+
+/// Checks that what has this metadata, a summary or an index of some, is neither stale, nor older than
+/// one that was seen.
+pub(super) fn check_age(options: &PullOptions, signed: &Dict, seen: Option<&Dict>) -> Result<()> {
+    let secs = |metadata: &Dict, key: &str| -> Option<u64> {
+        Some(u64::from_be(metadata.get(key)?.as_u64()?))
     };
     let untrusted = |problem: String| Error::new(ErrorKind::Untrusted, problem);
     let made = secs(signed, "ostree.summary.last-modified");
@@ -184,16 +187,39 @@ pub async fn fetch_summary(
     policy: &VerifyPolicy,
     retry: &Retry,
 ) -> Result<Option<SignedSummary>> {
+    let read = read_verified(pool, source, policy, retry).await?;
+    match read {
+        None if policy.summary.is_required() => Err(none_there(source)),
+        read => Ok(read),
+    }
+}
+
+/// Returns the error that a signed summary is required, and there is none.
+pub(super) fn none_there(source: &PullSource) -> Error {
+    let problem = "its summary: there is no summary, and a signed one is required";
+    Error::new(ErrorKind::Untrusted, problem).about(Subject::Url(source.repo.describe()))
+}
+
+/// Returns what [`fetch_summary`] does, and `None` also where one is required.
+async fn read_verified(
+    pool: &Pool,
+    source: &PullSource,
+    policy: &VerifyPolicy,
+    retry: &Retry,
+) -> Result<Option<SignedSummary>> {
     let mut reads = 0;
     loop {
         let read = || source.repo.read_summary();
         let summary = retrying(retry, || Box::pin(read())).await?;
+        if summary.is_none() {
+            return Ok(None);
+        }
         let refused = match verify(pool, policy, summary.as_ref()).await {
             Ok(()) => return Ok(summary),
             Err(error) => error.about(Subject::Url(source.repo.describe())),
         };
         reads += 1;
-        if refused.kind() != ErrorKind::Untrusted || summary.is_none() || reads == READS_MAX {
+        if refused.kind() != ErrorKind::Untrusted || reads == READS_MAX {
             return Err(refused);
         }
         tokio::time::sleep(FIRST_WAIT * 2_u32.pow(reads)).await;
