@@ -116,7 +116,7 @@ async fn signatures(
     if remote.gpg_verify == Required::Yes {
         let keyring = trust::keyring_of(&opened, &remote).await?;
         let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
-            data: &bytes,
+            data: (&*bytes).into(),
             signatures: &metadata,
             now_secs,
         });

@@ -66,7 +66,7 @@ async fn print_signatures(
     };
     let keyring = trust::keyring_of(&opened, &remote).await?;
     let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
-        data: &summary.summary,
+        data: (&*summary.summary).into(),
         signatures: &Dict::decode(signature)?,
         now_secs: Some(dates::now()),
     });
