@@ -13,6 +13,7 @@ fn main() {
         ("has_time", "/usr/bin/time"),
         ("has_weed", "/usr/local/bin/weed"),
         ("has_rclone", "/usr/local/bin/rclone"),
+        ("has_flatpak", "/usr/bin/flatpak"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
         println!("cargo::rerun-if-changed={tool}");

@@ -53,8 +53,6 @@ pub(crate) struct Opened {
     pub(crate) fs: Option<FsRepo>,
     /// The archive that it is, with leases instead of locks, if it is one.
     pub(crate) archive: Option<ArchiveStore>,
-    /// How long a file can be there.
-    pub(crate) limit: FileLimit,
 }
 
 impl Opened {
@@ -125,6 +123,16 @@ impl Place {
         }
     }
 
+    /// Returns how long a file can be there, also where there is no repository yet.
+    pub(crate) fn file_limit(&self) -> FileLimit {
+        match self {
+            Self::Usb(path) => stick::file_limit(path),
+            Self::Directory(_) | Self::Sqlite(_) | Self::Bucket(_) | Self::Web(_) => {
+                FileLimit::None
+            }
+        }
+    }
+
     /// Opens the repository.
     pub(crate) async fn open(&self) -> Result<Opened> {
         match self {
@@ -183,7 +191,7 @@ impl Place {
     }
 
     /// Opens the repository to be written to, and makes it where writing to it is what makes it.
-    async fn open_or_create(&self, intent: Intent) -> Result<Opened> {
+    pub(crate) async fn open_or_create(&self, intent: Intent) -> Result<Opened> {
         let found = match self {
             Self::Usb(path) => stick::open(path).await?,
             Self::Bucket(address) => bucket::open(address).await?,
@@ -221,7 +229,6 @@ impl Opened {
             repo: repo_of(fs.clone()),
             fs: Some(fs),
             archive: None,
-            limit: FileLimit::None,
         }
     }
 
@@ -230,7 +237,6 @@ impl Opened {
             repo: with_spill(repo),
             fs: None,
             archive: None,
-            limit: FileLimit::None,
         }
     }
 
@@ -304,19 +310,13 @@ pub(crate) async fn open_origin(
     Ok((origin, VerifyPolicy::default()))
 }
 
-/// Opens what `address` names to be written to.
-pub(crate) async fn open_target(
-    session: &Session,
-    address: &OsStr,
-    intent: Intent,
-) -> Result<(Place, Opened)> {
-    let place = match named_remote(session, address).await? {
+/// Returns the place to write to that `address` names.
+pub(crate) async fn target_place(session: &Session, address: &OsStr) -> Result<Place> {
+    Ok(match named_remote(session, address).await? {
         Some((_, remote)) => Place::parse(OsStr::new(&*remote.url))
             .map_err(|e| e.context(format_args!("remote \"{}\"", remote.name)))?,
         None => Place::parse(address)?,
-    };
-    let opened = place.open_or_create(intent).await?;
-    Ok((place, opened))
+    })
 }
 
 async fn open_url(url: &str, content_url: Option<&str>, http: &HttpOptions) -> Result<Origin> {

@@ -13,7 +13,7 @@ use treeferry_core::ops::copy::CopyRef;
 use treeferry_core::ops::list::{ListDepth, ListDetails, ListNode, ListOptions, list};
 use treeferry_core::repo::Repo;
 use treeferry_core::store::{Encoding, Incoming};
-use treeferry_transport_usb::{DirArchive, DirOptions, FileLimit, REPO_PATH, Stick};
+use treeferry_transport_usb::{DirArchive, DirOptions, FileLimit, REPO_PATH, Stick, Volume};
 
 use crate::dates;
 use crate::failure::{Failure, Result, io_failure};
@@ -78,8 +78,7 @@ pub(crate) async fn create_at(
 }
 
 fn opened(archive: DirArchive) -> Opened {
-    let mut opened = Opened::archive(archive.store.clone());
-    opened.limit = archive.dir.file_limit();
+    let opened = Opened::archive(archive.store.clone());
     let mut all = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     all.push(archive);
     opened
@@ -108,14 +107,20 @@ fn archive_options() -> ArchiveOptions {
     options
 }
 
+/// Returns how long a file can be on a stick.
+pub(crate) fn file_limit(stick: &Path) -> FileLimit {
+    // Where the kernel does not tell, files are as long as anywhere.
+    Volume::of_path(stick).map_or(FileLimit::None, |volume| volume.file_limit())
+}
+
 /// Refuses, before anything is written, commits with a file that is too long for the filesystem of
 /// the destination.
 pub(crate) async fn refuse_long_files(
     source: &Repo,
     refs: &[CopyRef],
-    destination: &Opened,
+    limit: FileLimit,
 ) -> Result<()> {
-    let FileLimit::Bytes(limit) = destination.limit else {
+    let FileLimit::Bytes(limit) = limit else {
         return Ok(());
     };
     let mut commits: Vec<_> = refs.iter().map(|wanted| wanted.commit).collect();

@@ -14,7 +14,7 @@ use treeferry_core::store::{RefName, RefSpace};
 use super::copy_options::{Transfer, ref_name};
 use super::copy_text::{self, After};
 use crate::failure::{Failure, Result};
-use crate::place::{Origin, open_origin, open_target};
+use crate::place::{Origin, open_origin, target_place};
 use crate::session::Session;
 use crate::{progress, stick};
 
@@ -47,11 +47,15 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     };
     args.transfer.rate.apply();
     let (origin, verify) = open_origin(session, from).await?;
-    let (place, destination) = open_target(session, to, args.transfer.intent()).await?;
+    let place = target_place(session, to).await?;
     let refs = match &origin {
         Origin::Repo(repo) => refs_of_repo(repo, &args.refs).await?,
         Origin::Remote(source) => refs_of_remote(source, &args.refs, &verify).await?,
     };
+    if let Origin::Repo(from) = &origin {
+        stick::refuse_long_files(from, &refs, place.file_limit()).await?;
+    }
+    let destination = place.open_or_create(args.transfer.intent()).await?;
     let mut options = CopyOptions::default();
     options.replicate = args.transfer.replicate_options(args.depth);
     options.verify = verify;
@@ -61,9 +65,6 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         let effort = args.transfer.effort();
         let plan = plan_copy(&source, to, &refs, &options, effort).await?;
         return copy_text::print_plan(&plan, &place);
-    }
-    if let Origin::Repo(from) = &origin {
-        stick::refuse_long_files(from, &refs, &destination).await?;
     }
     let (progress, drawing) = progress::draw(session);
     options.replicate.progress = progress;

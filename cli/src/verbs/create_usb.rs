@@ -55,8 +55,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         let message = "--destination-repo must not be the source repository";
         return Err(Failure::usage(message));
     }
+    stick::refuse_long_files(&source.repo, &refs, stick::file_limit(root.root())).await?;
     let target = open_target(&root, &place, args.disable_fsync).await?;
-    stick::refuse_long_files(&source.repo, &refs, &target).await?;
     let known = |path: &str| place == Path::new(path);
     if !known(REPO_PATH) && !OTHER_REPO_PATHS.iter().any(|path| known(path)) {
         root.note_repo(&place)?;

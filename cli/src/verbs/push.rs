@@ -11,7 +11,7 @@ use treeferry_core::store::{ExpectedRef, RefName, RefSpace, RefValue};
 use super::copy_options::Transfer;
 use super::copy_text::{self, After};
 use crate::failure::{Failure, Result};
-use crate::place::open_target;
+use crate::place::target_place;
 use crate::session::Session;
 use crate::{progress, stick};
 
@@ -48,7 +48,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let mut options = CopyOptions::default();
     options.replicate = args.transfer.replicate_options(args.depth);
     options.expected = expected(&args, refs.len())?;
-    let (place, destination) = open_target(session, to, args.transfer.intent()).await?;
+    let place = target_place(session, to).await?;
+    stick::refuse_long_files(&repo, &refs, place.file_limit()).await?;
+    let destination = place.open_or_create(args.transfer.intent()).await?;
     let source = PullSource::from(repo.clone());
     let (from, to) = (&source, &destination.repo);
     if args.transfer.dry_run {
@@ -56,7 +58,6 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         let plan = plan_copy(from, to, &refs, &options, effort).await?;
         return copy_text::print_plan(&plan, &place);
     }
-    stick::refuse_long_files(&repo, &refs, &destination).await?;
     let (progress, drawing) = progress::draw(session);
     options.replicate.progress = progress;
     let report = copy(from, to, &refs, &options).await;

@@ -12,6 +12,7 @@ mod support;
 mod addresses;
 mod buckets;
 mod counted;
+mod flatpaks;
 mod plans;
 mod pushes;
 mod round_trip;

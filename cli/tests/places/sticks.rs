@@ -11,7 +11,7 @@ use crate::round_trip::{all_refs, copy, make_source};
 use crate::support::chance::Chance;
 use crate::support::run::{ostree, ostree_command, treeferry, treeferry_command};
 use crate::support::tree::write;
-use crate::support::{Place, assert_c_fsck, commit, rev};
+use crate::support::{Place, assert_c_fsck, commit, object_of, rev};
 
 const ID: &str = "org.example.Os";
 
@@ -398,4 +398,41 @@ fn options_and_mistakes_are_those_of_c() {
     assert_eq!(link, Path::new("../../other/repo"));
     let refs = treeferry(&address(&stick), ["refs", "--collections", "--revision"]).success();
     assert_eq!(refs.out.trim(), format!("({ID}, os/stable)\t{made}"));
+}
+
+#[test]
+#[cfg_attr(
+    not(has_fat),
+    ignore = "needs root, /dev/fuse, fusefat, mkfs.vfat and ostree"
+)]
+fn a_file_that_fat_cannot_hold_is_refused_by_name_before_anything_is_written() {
+    let place = Place::new();
+    let (repo, tree) = (place.init("repo", "archive"), place.join("tree"));
+    write(&tree, "disks/image", b"to be longer");
+    commit(&repo, "os", &tree);
+    // As an archive keeps five gigabytes that do not get smaller; none of them is read.
+    let object = object_of(&repo, ".filez");
+    let mut bytes = fs::read(&object).unwrap();
+    bytes[8..16].copy_from_slice(&(5_u64 << 30).to_be_bytes());
+    fs::write(&object, bytes).unwrap();
+    let file = fs::File::options().write(true).open(&object).unwrap();
+    file.set_len(5 << 30).unwrap();
+    let medium = Medium::new(Kind::Fat, 100);
+    let usb = address(medium.path());
+    let (stick, usb) = (medium.path().to_str().unwrap(), usb.to_str().unwrap());
+    treeferry(
+        &repo,
+        ["config", "set", "core.collection-id", "org.example.Os"],
+    )
+    .success();
+    for words in [
+        &["create-usb", stick, "org.example.Os", "os"][..],
+        &["push", usb, "os"],
+        &["copy", repo.to_str().unwrap(), usb],
+    ] {
+        let said = ["/disks/image", "FAT", "exFAT"];
+        treeferry(&repo, words.iter().copied()).failure_naming(&said);
+        let there = fs::read_dir(medium.path()).unwrap().count();
+        assert_eq!(there, 0, "{words:?} left something on the stick");
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
 use support::proxy::{Fate, Proxy};
@@ -16,10 +17,11 @@ use treeferry_backend_fs::{FsRepo, OpenOptions};
 use treeferry_core::archive::{ArchiveStore, CreateArchive};
 use treeferry_core::format::Branch;
 use treeferry_core::ops::copy::{CopyOptions, CopyReport, RefOutcome, all_refs, copy};
+use treeferry_core::ops::fsck::{FsckOptions, fsck};
 use treeferry_core::ops::prune::{PruneOptions, PruneRoots, prune};
 use treeferry_core::ops::pull::PullSource;
-use treeferry_core::repo::Repo;
-use treeferry_core::store::{ObjectSource, RefName, RefSpace};
+use treeferry_core::repo::{Depth, Repo};
+use treeferry_core::store::{ExpectedRef, ObjectSource, RefName, RefSpace, RefUpdate};
 use treeferry_core::transport::{FetchOptions, Fetched, WritableTransport};
 use treeferry_core::{ErrorKind, Result};
 use treeferry_transport_s3::{BucketTransport, Writers};
@@ -328,9 +330,21 @@ async fn a_large_file_goes_in_parts_and_a_cut_one_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(all(has_weed, has_ostree)), ignore = "needs SeaweedFS, and ostree")]
 async fn of_two_who_push_to_one_ref_one_learns_what_it_holds() {
+    two_pushers(8).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes long: 200 races. Needs SeaweedFS, and ostree"]
+async fn of_two_who_push_200_times_none_is_forgotten() {
+    two_pushers(200).await;
+}
+
+/// Has two push to one ref at once, again and again.
+async fn two_pushers(rounds: usize) {
+    let mut lost = 0;
     let origins = [Origin::new(10), Origin::new(10)];
     let address = fresh_address();
-    for round in 0..8 {
+    for round in 0..rounds {
         let pushes = origins.iter().enumerate().map(|(who, origin)| {
             origin.write("who", format!("{who} {round}"));
             origin.commit("os", &format!("{who} {round}"));
@@ -354,12 +368,126 @@ async fn of_two_who_push_to_one_ref_one_learns_what_it_holds() {
         for report in &reports {
             match &report.refs[0].outcome {
                 RefOutcome::Moved => {}
-                RefOutcome::Conflict { current: told } => assert_eq!(*told, current),
+                RefOutcome::Conflict { current: told } => {
+                    assert_eq!(*told, current);
+                    lost += 1;
+                }
                 RefOutcome::Unchanged => panic!("the commits differ"),
             }
         }
-        Client::new(&address).pull("os");
+        if round % 8 == 0 {
+            Client::new(&address).pull("os");
+        }
     }
+    println!("{rounds} races, {lost} of them lost by one, who was told");
+    Client::new(&address).pull("os");
+}
+
+/// Has one push what is there, and nobody's, while another prunes it, again and again.
+async fn pusher_and_prune(rounds: usize) {
+    let origin = Origin::new(12);
+    let address = fresh_address();
+    let open = || open_archive(&address, seaweed().port);
+    let (pusher, pruner) = (open().await, open().await);
+    let mut options = PruneOptions::default();
+    options.roots = PruneRoots::Refs;
+    options.depth = Some(Depth::Parents(0));
+    options.grace = Some(Duration::ZERO);
+    let name = RefName::Local(Branch::new("os").unwrap());
+    let to = Repo::new(Arc::new(pusher.clone()));
+    let other = Repo::new(Arc::new(pruner.clone()));
+    let mut pruned = 0;
+    for round in 0..rounds {
+        origin.write(&format!("d{}/changing", round % 5), format!("{round}"));
+        origin.commit("os", &format!("{round}"));
+        push(&origin, &pusher).await.unwrap();
+        let gone = RefUpdate {
+            name: name.clone(),
+            expected: ExpectedRef::Any,
+            new: None,
+        };
+        to.refs().update_refs(&[gone]).await.unwrap();
+        pusher.settle().await;
+        let pruning = async {
+            let report = prune(&other, &options).await;
+            pruner.settle().await;
+            report
+        };
+        let (pushed, report) = futures::future::join(push(&origin, &pusher), pruning).await;
+        pruned += report.unwrap().objects_pruned;
+        assert_eq!(pushed.unwrap().refs[0].outcome, RefOutcome::Moved);
+        let checked = fsck(&to, &FsckOptions::default()).await.unwrap();
+        assert!(checked.is_sound(), "round {round}: {checked:?}");
+    }
+    println!("{rounds} races, {pruned} objects were pruned");
+    assert!(pruned > 0);
+    Client::new(&address).pull("os");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(all(has_weed, has_ostree)), ignore = "needs SeaweedFS, and ostree")]
+async fn a_prune_beside_a_push_takes_nothing_that_is_relied_on() {
+    pusher_and_prune(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes long: 200 races. Needs SeaweedFS, and ostree"]
+async fn a_prune_beside_200_pushes_takes_nothing_that_is_relied_on() {
+    pusher_and_prune(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(all(has_weed, has_ostree)), ignore = "needs SeaweedFS, and ostree")]
+async fn pulls_under_way_while_a_bucket_is_pruned_miss_nothing() {
+    let origin = Origin::new(150);
+    origin.commit("os", "zero");
+    let address = fresh_address();
+    let store = open_archive(&address, seaweed().port).await;
+    push(&origin, &store).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let reading = {
+        let (address, done) = (address.clone(), Arc::clone(&done));
+        tokio::task::spawn_blocking(move || {
+            let mut pulls = 0;
+            while !done.load(Ordering::Acquire) {
+                Client::new(&address).pull("os");
+                pulls += 1;
+            }
+            pulls
+        })
+    };
+    let repo = Repo::new(Arc::new(store.clone()));
+    let mut options = PruneOptions::default();
+    options.roots = PruneRoots::Refs;
+    options.depth = Some(Depth::Parents(0));
+    // Longer than a pull takes.
+    options.grace = Some(Duration::from_secs(15));
+    let (begun, mut round, mut pruned) = (Instant::now(), 0, 0);
+    while pruned == 0 || begun.elapsed() < Duration::from_secs(20) {
+        // All of it is another.
+        for number in 0..150 {
+            origin.write(
+                &format!("d{}/f{number}", number % 23),
+                format!("{round} {number}"),
+            );
+        }
+        origin.commit("os", &format!("{round}"));
+        push(&origin, &store).await.unwrap();
+        pruned += prune(&repo, &options).await.unwrap().objects_pruned;
+        round += 1;
+        assert!(
+            begun.elapsed() < Duration::from_secs(180),
+            "nothing is pruned"
+        );
+    }
+    done.store(true, Ordering::Release);
+    let pulls = reading.await.unwrap();
+    println!("{pulls} pulls beside {round} pushes and prunes, of {pruned} objects");
+    assert!(pulls > 0);
+    options.grace = Some(Duration::ZERO);
+    prune(&repo, &options).await.unwrap();
+    store.settle().await;
+    Client::new(&address).pull("os");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -383,16 +511,16 @@ async fn a_prune_of_a_bucket_lists_and_deletes_in_batches() {
     }
     let kept = origin.commit("new", "new");
     push(&origin, &store).await.unwrap();
-    let gone = treeferry_core::store::RefUpdate {
+    let gone = RefUpdate {
         name,
-        expected: treeferry_core::store::ExpectedRef::Any,
+        expected: ExpectedRef::Any,
         new: None,
     };
     repo.refs().update_refs(&[gone]).await.unwrap();
     proxy.take();
     let mut options = PruneOptions::default();
     options.roots = PruneRoots::Refs;
-    options.grace = Some(std::time::Duration::ZERO);
+    options.grace = Some(Duration::ZERO);
     let report = prune(&repo, &options).await.unwrap();
     let seen = proxy.take();
     println!("pruned {}: {seen:?}", report.objects_pruned);

@@ -1,7 +1,7 @@
 //! Files that are written, and not yet synced and named. All of it is **blocking**.
 
 use std::collections::{BTreeMap, HashSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +14,9 @@ use treeferry_core::transport::RemotePath;
 use super::lock::{self, try_lock};
 use super::root::{Root, is_fuse, names, split};
 use super::{Inner, WORK_DIR};
+
+/// How many files are in one directory while they have no name: FAT looks through all of it for each.
+const FILES_A_DIR: u64 = 128;
 
 /// The gathered files of one handle, and its own directory.
 #[derive(Debug, Default)]
@@ -81,6 +84,10 @@ impl Group {
             }
         };
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let dir = format!("{dir}/{}", number / FILES_A_DIR);
+        if number.is_multiple_of(FILES_A_DIR) || root.open_dir(&dir).is_err() {
+            root.make_dirs(&dir)?;
+        }
         Ok(format!("{dir}/{number}"))
     }
 
@@ -209,17 +216,36 @@ fn remove_dead(root: &Root) -> Result<()> {
         if !try_lock(&theirs).unwrap_or(false) {
             continue;
         }
-        let emptied = names(&theirs).map(|files| {
-            files
-                .into_iter()
-                .all(|file| rustix::fs::unlinkat(theirs.as_fd(), file, AtFlags::empty()).is_ok())
-        });
-        if emptied.unwrap_or(false) {
-            // What cannot be removed costs room, and nothing else.
-            let _ = rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR);
-        }
+        empty(root, &path);
+        // What cannot be removed costs room, and nothing else.
+        let _ = rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR);
     }
     Ok(())
+}
+
+/// Removes what is in a directory of a writer: files, and directories of files.
+fn empty(root: &Root, path: &str) {
+    let Ok(dir) = root.open_dir(path) else {
+        return;
+    };
+    for name in names(&dir).unwrap_or_default() {
+        if rustix::fs::unlinkat(&dir, &*name, AtFlags::empty()).is_ok() {
+            continue;
+        }
+        let Ok(name) = String::from_utf8(name) else {
+            continue;
+        };
+        let below = format!("{path}/{name}");
+        let files = root
+            .open_dir(&below)
+            .and_then(|dir| Ok((names(&dir)?, dir)));
+        if let Ok((files, dir)) = files {
+            for file in files {
+                let _ = rustix::fs::unlinkat(&dir, file, AtFlags::empty());
+            }
+        }
+        let _ = rustix::fs::unlinkat(&root.fd, below, AtFlags::REMOVEDIR);
+    }
 }
 
 fn make_work(root: &Root) -> Result<Work> {
@@ -253,11 +279,7 @@ impl Drop for Inner {
             return;
         };
         // What was gathered and never needed goes: nobody was told that it is durable.
-        if let Ok(dir) = self.root.open_dir(&path) {
-            for name in names(&dir).unwrap_or_default() {
-                let _ = rustix::fs::unlinkat(&dir, name, AtFlags::empty());
-            }
-        }
+        empty(&self.root, &path);
         let _ = rustix::fs::unlinkat(&self.root.fd, path, AtFlags::REMOVEDIR);
     }
 }

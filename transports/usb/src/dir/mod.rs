@@ -195,11 +195,11 @@ impl Inner {
         }
         let found = names::ignores_case(&self.root)
             .map_err(|e| self.root.failed("cannot be listed", "", e))?;
-        if found {
-            // That it does not is only sure when something was there to try, and costs little.
-            return Ok(*self.ignores_case.get_or_init(|| true));
-        }
-        Ok(false)
+        Ok(match found {
+            Some(found) => *self.ignores_case.get_or_init(|| found),
+            // Nothing was there to try it with.
+            None => false,
+        })
     }
 
     fn about(&self, path: &RemotePath) -> Subject {
