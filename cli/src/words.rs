@@ -49,6 +49,32 @@ pub(crate) fn of_text(text: &str) -> Option<String> {
         return Some(format!("{text}: Server returned HTTP 404"));
     }
     step_back(text)
+        .or_else(|| unstorable_mode(text))
+        .or_else(|| no_ref(text))
+}
+
+/// Returns OSTree's words for a file whose mode a repository of mode `bare-user-only` does not keep.
+fn unstorable_mode(text: &str) -> Option<String> {
+    let (object, rest) =
+        text.split_once(".file: cannot be kept in a repository of mode bare-user")?;
+    let (_, rest) = rest.split_once("for its mode 0o")?;
+    let (mode, rest) = rest.split_once(" has the bits 0o")?;
+    let (bits, _) = rest.split_once(':')?;
+    let checksum = object.rsplit(' ').next()?;
+    Some(format!(
+        "Content object {checksum}: invalid mode 0{mode} with bits 0{bits}"
+    ))
+}
+
+/// Returns OSTree's words for a ref of a remote that is something else.
+fn no_ref(text: &str) -> Option<String> {
+    let (url, found) = text.split_once(": is not well formed: ref file: ")?;
+    let (_, branch) = url.split_once("/refs/heads/")?;
+    let (_, found) = found.split_once(", found '")?;
+    let found = found.strip_suffix('\'').unwrap_or(found);
+    Some(format!(
+        "Fetching checksum for ref ((empty), {branch}): Invalid rev {found}"
+    ))
 }
 
 /// Returns OSTree's words for a commit that is older than it may be.

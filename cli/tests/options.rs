@@ -222,3 +222,169 @@ fn remotes_of_a_system_are_added_and_deleted() {
     place.ok("remote delete --sysroot=root there");
     assert!(!configured(&config));
 }
+
+#[test]
+fn a_value_behind_a_flag_is_ignored_as_by_the_parser_that_scripts_know() {
+    let place = Place::new();
+    place.ok("--repo=dst pull-local --disable-fsync=yes --remote=origin src main");
+    place.is_whole();
+    // Of an option that takes one it counts, and an unknown option stays unknown.
+    assert!(
+        place
+            .fails("--repo=dst log --depth=x main")
+            .contains("depth")
+    );
+    assert!(
+        place
+            .fails("--repo=dst log --nonsense=1 main")
+            .contains("--nonsense")
+    );
+}
+
+#[test]
+fn a_command_fails_where_it_is_told_to_and_the_next_goes_on_from_there() {
+    let place = Place::new();
+    let fail = [
+        ("OSTREE_REPO_TEST_ERROR", "pre-commit"),
+        ("OSTREE_BOOTID", "boot-1"),
+    ];
+    let ran = place.run("--repo=dst pull origin main", b"", &fail);
+    assert!(
+        !ran.ok && ran.err.contains("OSTREE_REPO_TEST_ERROR_PRE_COMMIT"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(place.ok("--repo=dst refs"), "");
+    let staged = || {
+        let names = std::fs::read_dir(place.path("dst/tmp")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.starts_with("staging-") && !name.ends_with("-lock"))
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        staged()
+            .iter()
+            .any(|name| name.starts_with("staging-boot-1-")),
+        "{:?}",
+        staged()
+    );
+    let ran = place.run("--repo=src commit -b other tree", b"", &fail);
+    assert!(!ran.ok, "{}", ran.out);
+    place.fails("--repo=src rev-parse other");
+    place.ok("--repo=dst pull origin main");
+    place.is_whole();
+}
+
+#[test]
+fn files_of_an_archive_are_kept_unpacked_for_the_next_checkout() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let inode = |path: &str| std::fs::metadata(place.path(path)).unwrap().ino();
+    let kept = || walk(&place.path("src/uncompressed-objects-cache"));
+    place.ok("--repo=src checkout -U --disable-cache main uncached");
+    assert_eq!(kept(), 0);
+    place.ok("--repo=src checkout -U main a");
+    place.ok("--repo=src checkout -U main b");
+    assert_eq!(inode("a/dir/file"), inode("b/dir/file"));
+    assert_ne!(inode("a/dir/file"), inode("uncached/dir/file"));
+    // Empty files exhaust link counts, and copies are copies.
+    assert_eq!(kept(), 1);
+    place.ok("--repo=src checkout -U -C main c");
+    assert_ne!(inode("a/dir/file"), inode("c/dir/file"));
+    // What no checkout has any more goes with the next one that writes there.
+    std::fs::remove_dir_all(place.path("a")).unwrap();
+    std::fs::remove_dir_all(place.path("b")).unwrap();
+    place.ok("--repo=src config set core.enable-uncompressed-cache false");
+    place.ok("--repo=src checkout -U main d");
+    assert_eq!(
+        std::fs::metadata(place.path("d/dir/file")).unwrap().nlink(),
+        1
+    );
+}
+
+/// Counts the files below a directory, which need not be there.
+fn walk(path: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return 0;
+    };
+    let count = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.unwrap().path();
+        if path.is_dir() { walk(&path) } else { 1 }
+    };
+    entries.map(count).sum()
+}
+
+#[test]
+fn a_delta_is_verified_by_its_name_and_by_its_path() {
+    let place = Place::new();
+    let (seed, public) = (
+        "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2DXWpgBgrEKt9VL/tPJZAc6DuFy89qmIyWvAhpo9wdRGg==",
+        "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    );
+    let other = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=";
+    let rev = place.ok("--repo=src rev-parse main");
+    let rev = rev.trim();
+    place.ok("--repo=src static-delta generate --empty main");
+    let ran = place.run(
+        &format!("--repo=src static-delta verify {rev} {public}"),
+        b"",
+        &[],
+    );
+    assert!(!ran.ok && ran.out == "Verification fails\n", "{}", ran.out);
+    assert!(
+        ran.err.contains("no signatures in static-delta"),
+        "{}",
+        ran.err
+    );
+    place.ok(&format!(
+        "--repo=src static-delta generate --empty --sign={seed} main"
+    ));
+    let verify = |key: &str| format!("--repo=src static-delta verify {rev} {key}");
+    assert_eq!(place.ok(&verify(public)), "Verification OK\n");
+    place.fails(&verify(other));
+    place.ok(&format!(
+        "--repo=src static-delta generate --empty --sign={seed} --filename=d main"
+    ));
+    assert_eq!(
+        place.ok(&format!("--repo=src static-delta verify d {public}")),
+        "Verification OK\n"
+    );
+}
+
+#[test]
+fn a_remote_of_another_program_is_written_down_and_not_pulled_from() {
+    let place = Place::new();
+    place.ok("--repo=dst remote add --custom-backend=boat ferry");
+    let error = place.fails("--repo=dst pull ferry main");
+    assert!(
+        error.contains("remote 'ferry' uses custom backend 'boat'"),
+        "{error}"
+    );
+    assert!(
+        place
+            .fails("--repo=dst remote show-url ferry")
+            .contains("No \"url\" option")
+    );
+    place.ok("--repo=dst remote add --set=unconfigured-state=buy~first shop file:///nowhere");
+    assert!(
+        place
+            .fails("--repo=dst pull shop main")
+            .contains("buy first")
+    );
+}
+
+#[test]
+fn a_prune_forgets_summaries_of_remotes_that_are_gone() {
+    let place = Place::new();
+    let kept = place.path("dst/tmp/cache/summaries");
+    std::fs::create_dir_all(&kept).unwrap();
+    for name in ["origin", "origin.sig", "gone", "gone.sig"] {
+        std::fs::write(kept.join(name), "").unwrap();
+    }
+    place.ok("--repo=dst prune --no-prune");
+    assert_eq!(walk(&kept), 4);
+    place.ok("--repo=dst prune");
+    assert_eq!(walk(&kept), 2);
+    assert!(kept.join("origin.sig").exists() && !kept.join("gone").exists());
+}

@@ -213,3 +213,72 @@ fn there_is_a_manual_page_for_each_verb() {
     let page = treeferry(place.path(), ["man"]).success().out;
     assert!(page.contains(".TH") && page.contains("treeferry"), "{page}");
 }
+
+#[test]
+fn what_is_asked_of_refs_remotes_and_summaries_is_told_as_json() {
+    let place = Place::new();
+    let repo = repo_of(&place);
+    treeferry(&repo, ["summary", "-u", "--grace=0"]).success();
+    let main = json(&repo, "rev-parse --json main main^");
+    assert_eq!(main[0]["rev"], "main");
+    let (new, old) = (&main[0]["commit"], &main[1]["commit"]);
+    assert_eq!(new, &json(&repo, "refs --json")[0]["commit"]);
+    assert_ne!(new, old);
+    let client = place.init_unsynced("client", "bare-user");
+    let url = format!("file://{}", repo.display());
+    let add = ["remote", "add", "--no-gpg-verify", "origin", &url];
+    treeferry(&client, add).success();
+    let remotes = json(&client, "remote list --json");
+    assert_eq!(
+        (&remotes[0]["url"], &remotes[0]["gpg_verify"]),
+        (&url.into(), &false.into())
+    );
+    let listed = json(&client, "remote refs --json origin");
+    assert_eq!(
+        (&listed[0]["ref"], &listed[0]["commit"]),
+        (&"main".into(), new)
+    );
+    let summary = json(&client, "remote summary --json origin");
+    assert_eq!(summary, json(&repo, "summary --json"));
+    assert_eq!(summary[0]["commit"], *new);
+    assert!(summary[2]["last_modified"].as_u64() > Some(1_700_000_000));
+}
+
+#[test]
+fn what_moved_and_what_is_damaged_is_told_as_json() {
+    let place = Place::new();
+    let repo = repo_of(&place);
+    let client = place.init_unsynced("client", "bare-user");
+    let pulled = json(
+        &client,
+        &format!("pull-local --json {} main", repo.display()),
+    );
+    assert_eq!(pulled[0]["content_fetched"], 3);
+    let other = place.init_unsynced("other", "archive");
+    let pushed = json(&client, &format!("push --json {} main", other.display()));
+    assert_eq!(
+        (&pushed[0]["outcome"], &pushed[1]["content_moved"]),
+        (&"moved".into(), &3.into())
+    );
+    let again = json(&client, &format!("push --json {} main", other.display()));
+    assert_eq!(again[0]["outcome"], "unchanged");
+    let sound = json(&client, "fsck --json");
+    assert_eq!(
+        (&sound[0]["sound"], &sound[0]["content_objects"]),
+        (&true.into(), &3.into())
+    );
+    let objects = support::objects(&client);
+    let file = objects.iter().find(|name| name.ends_with(".file")).unwrap();
+    std::fs::write(client.join("objects").join(file), b"rotten").unwrap();
+    let ran = support::run::treeferry_command(&client, ["fsck", "--json"]).output();
+    let ran = ran.unwrap();
+    assert_eq!(ran.status.code(), Some(1));
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    let found = printed.lines().map(serde_json::from_str);
+    let found: Vec<Value> = found.collect::<Result<_, _>>().unwrap();
+    assert_eq!(
+        (&found[0]["problem"], &found[1]["sound"]),
+        (&"damaged".into(), &false.into())
+    );
+    assert_eq!(found[0]["object"], file.replace('/', ""));
+}

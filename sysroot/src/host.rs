@@ -195,15 +195,8 @@ impl BootSync for ThisMachine {
         if files::device(boot)? == files::device(above)? {
             return Ok(());
         }
-        // A frozen filesystem with nobody left to thaw it would hang the machine: the shell outlives
-        // a failure of the first command, and the timer outlives the shell.
         let script = "fsfreeze --freeze \"$1\" || exit 0; fsfreeze --unfreeze \"$1\"";
-        let run = Command::new("timeout")
-            .args(["--kill-after=5", "30", "sh", "-c", script, "sh"])
-            .arg(boot)
-            .stdin(Stdio::null())
-            .output();
-        match run {
+        match guarded(script, boot) {
             Ok(output) if output.status.success() => Ok(()),
             // Without these programs the sync above is all that can be had.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -216,6 +209,42 @@ impl BootSync for ThisMachine {
                 Err(Error::new(ErrorKind::Indeterminate, problem).about(boot))
             }
         }
+    }
+}
+
+/// Runs `script` on a filesystem in a process of its own.
+///
+/// A frozen filesystem with nobody left to thaw it would hang the machine: that process outlives this
+/// one, the shell outlives a failure of its first command, and the timer outlives the shell.
+fn guarded(script: &str, boot: &Path) -> std::io::Result<std::process::Output> {
+    Command::new("timeout")
+        .args(["--kill-after=5", "30", "sh", "-c", script, "sh"])
+        .arg(boot)
+        .stdin(Stdio::null())
+        .output()
+}
+
+/// Rehearses the freeze of `/boot`, wherever it is: starts the process that would freeze and thaw it,
+/// which says that it ran, and fails then. Nothing is frozen.
+#[derive(Debug, Clone, Copy)]
+pub struct RehearsedFreeze;
+
+impl BootSync for RehearsedFreeze {
+    fn sync_deployments(&self, repo: &Path) -> Result<()> {
+        files::sync_filesystem(repo)
+    }
+
+    fn sync_boot(&self, boot: &Path) -> Result<()> {
+        let script = "test -d \"$1\" && echo fifreeze watchdog was run";
+        let about = |problem, e| Error::io(problem, e).about(boot);
+        let run = guarded(script, boot);
+        let run = run.map_err(|e| about("the process that thaws it cannot be started", e))?;
+        let said = String::from_utf8_lossy(&run.stdout);
+        let problem = format!(
+            "During fsfreeze-thaw: aborting due to test-fifreeze ({})",
+            said.trim()
+        );
+        Err(Error::new(ErrorKind::Cancelled, problem))
     }
 }
 

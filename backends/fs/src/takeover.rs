@@ -84,7 +84,26 @@ impl<'a> Writer<'a> {
     /// A link looks right where the other repository keeps its files as this one does.
     fn links_look_right(&self, object: &Incoming, view: LinkView) -> bool {
         let filez = matches!(object.body(), Body::Filez { .. });
+        if let (FsMode::BareUserOnly, LinkView::User, Body::File { header, .. }) =
+            (self.mode, view, object.body())
+        {
+            // What is kept beside the content says nothing more than what is assumed here.
+            return !header.is_symlink()
+                && (header.uid, header.gid) == (0, 0)
+                && header.xattrs.is_empty()
+                && check_storable(self.mode, header).is_ok();
+        }
         view == self.mode.link_view() && filez == (self.mode == FsMode::Archive)
+    }
+
+    /// Returns whether a file has the mode that its object says, where nothing else will say it.
+    fn shows_its_mode(&self, object: &Incoming, stat: &Stat) -> bool {
+        match (self.mode, object.body()) {
+            (FsMode::BareUserOnly, Body::File { header, .. }) => {
+                stat.st_mode & 0o7777 == header.mode & 0o7777
+            }
+            _ => true,
+        }
     }
 
     /// Makes an object of another repository one of this, without copying it: linked, and read once,
@@ -98,7 +117,7 @@ impl<'a> Writer<'a> {
         }
         let opened = file.open()?;
         let stat = rustix::fs::fstat(&opened).map_err(|e| io("cannot be looked at", e))?;
-        if !self.is_ours(file, &stat)? {
+        if !self.is_ours(file, &stat)? || !self.shows_its_mode(object, &stat) {
             return Ok(None);
         }
         let clone = opened

@@ -368,7 +368,7 @@ async fn damaged_metadata_is_not_linked() {
 
 #[tokio::test]
 async fn what_is_vouched_for_is_linked_unread_and_what_must_be_copied_is_verified() {
-    for (ours, linked) in [(FsMode::BareUser, true), (FsMode::BareUserOnly, false)] {
+    for (ours, linked) in [(FsMode::BareUser, true), (FsMode::Archive, false)] {
         let dir = tempfile::tempdir().unwrap();
         let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
         let from = create(&from_path, FsMode::BareUser).await;
@@ -415,6 +415,46 @@ async fn what_is_vouched_for_and_not_linked_is_verified_in_an_archive_too() {
     let refused = put_one(&to, Incoming::named(name, body).vouched()).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(all_objects(&to).await.is_empty());
+}
+
+#[tokio::test]
+async fn files_are_linked_into_mode_bare_user_only_if_they_show_all_there_is_to_them() {
+    let xattrs = Xattrs::sorted(vec![(b"user.a".to_vec(), b"b".to_vec())]);
+    let other = |change: fn(&mut FileHeader)| {
+        let mut header = header();
+        change(&mut header);
+        header
+    };
+    let with_xattrs = FileHeader { xattrs, ..header() };
+    let cases = [
+        (header(), 0o640, Some(true)),
+        (header(), 0o600, Some(false)),
+        (other(|header| header.uid = 5), 0o640, None),
+        (with_xattrs, 0o640, None),
+    ];
+    for (header, bits, linked) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+        let from = create(&from_path, FsMode::BareUser).await;
+        let to = create(&to_path, FsMode::BareUserOnly).await;
+        let content = dir.path().join("content");
+        std::fs::write(&content, noise(1000)).unwrap();
+        let payload = Payload::Local(local(&content, Takeover::Reflink));
+        let recorded = Incoming::recorded_file(header, 1000, payload);
+        let name = put_one(&from, recorded).await.unwrap().name;
+        let theirs = object_path(&from_path, &name, ContentLayout::Bare);
+        set_bits(&theirs, bits);
+        let put = put_one(&to, lent(&from, name).await.vouched()).await;
+        let Some(linked) = linked else {
+            assert_eq!(put.unwrap_err().kind(), ErrorKind::Unsupported);
+            continue;
+        };
+        put.unwrap();
+        let ours = object_path(&to_path, &name, ContentLayout::Bare);
+        let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+        assert_eq!(inode(&ours) == inode(&theirs), linked);
+        assert_eq!(std::fs::metadata(&ours).unwrap().mode() & 0o7777, 0o640);
+    }
 }
 
 #[tokio::test]

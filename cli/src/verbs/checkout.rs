@@ -95,6 +95,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let opened = session.open_place().await?;
     let repo = opened.repo.clone();
     let mut options = options(&args)?;
+    let mode = opened.fs.as_ref().map(FsRepo::mode);
+    if mode == Some(FsMode::BareUserOnly) {
+        // Such a repository has files like that already.
+        options.dir_modes = DirModes::BareUserOnly;
+    }
     if args.selinux_policy.is_none() && args.selinux_prefix.is_some() {
         let message = "Cannot specify --selinux-prefix without --selinux-policy";
         return Err(Failure::new(message));

@@ -6,16 +6,20 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use treeferry_core::format::{Checksum, DirMeta, FileHeader, Hasher, Xattrs};
 
 use crate::failure::{Failure, Result, io_failure};
-use crate::output;
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Compute it as if there were no extended attributes
     #[arg(long)]
     ignore_xattrs: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     /// A file, a symbolic link, or a directory (without what is in it)
     #[arg(value_name = "PATH")]
     path: Option<PathBuf>,
@@ -35,7 +39,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         true => Checksum::of(&dirmeta(&meta, xattrs).to_bytes()),
         false => file(path, &meta, xattrs)?,
     };
-    Ok(output::line(checksum)?)
+    match args.json {
+        true => json::line(&json!({
+            "path": path.to_string_lossy(),
+            "checksum": checksum.to_string(),
+        })),
+        false => Ok(output::line(checksum)?),
+    }
 }
 
 fn dirmeta(meta: &Metadata, xattrs: Xattrs) -> DirMeta {

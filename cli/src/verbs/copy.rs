@@ -71,7 +71,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let report = copy(&source, to, &refs, &options).await;
     drawing.clear();
     let report = report?;
-    copy_text::print(session, &report, &place)?;
+    match args.transfer.json {
+        true => copy_text::print_json(&report, &place)?,
+        false => copy_text::print(session, &report, &place)?,
+    }
     if args.refs.is_empty() && same_refs(&refs, to).await? {
         let summary = source.repo.read_summary().await?;
         // What lists the same refs is as true there as here, its signature too.

@@ -22,6 +22,9 @@ pub(super) struct Transfer {
     /// With --dry-run: read the header of each missing file, so that totals are exact
     #[arg(long, requires = "dry_run")]
     exact: bool,
+    /// Print what was moved as JSON
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) json: bool,
     /// Do not wait for the disk: a power cut may take what was written
     #[arg(long)]
     disable_fsync: bool,

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use serde_json::json;
 use treeferry_core::ops::copy::{CopiedRef, CopyPlan, CopyReport, RefOutcome};
 use treeferry_core::ops::replicate::{EstimatedFrom, ExactFrom, PlannedBytes, ReplicatePlan};
 use treeferry_core::store::RefValue;
 
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::place::Place;
 use crate::session::Session;
+use crate::{json, output};
 
 /// Whether anything changed at the destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,37 @@ pub(super) fn print(session: &Session, report: &CopyReport, to: &Place) -> Resul
         output::line(line)?;
         print_refs(&report.refs)?;
     }
+    conflicts(&report.refs, to)
+}
+
+/// Prints what was moved as JSON: each ref, and then the totals.
+pub(super) fn print_json(report: &CopyReport, to: &Place) -> Result<()> {
+    let value = |value: Option<&RefValue>| value.map(|value| value_text(Some(value)));
+    let mut out = output::stdout();
+    for copied in &report.refs {
+        let outcome = match &copied.outcome {
+            RefOutcome::Unchanged => "unchanged",
+            RefOutcome::Moved => "moved",
+            RefOutcome::Conflict { .. } => "conflict",
+        };
+        let copied = json!({
+            "ref": copied.name.to_string(),
+            "outcome": outcome,
+            "before": value(copied.before.as_ref()),
+            "now": value(Some(&copied.new)),
+        });
+        json::write(&mut out, &copied)?;
+    }
+    let moved = &report.replicated;
+    let totals = json!({
+        "to": to.to_string(),
+        "metadata_moved": moved.metadata_fetched,
+        "content_moved": moved.content_fetched,
+        "transferred_bytes": moved.transferred_bytes,
+        "written_bytes": moved.written_bytes,
+    });
+    json::write(&mut out, &totals)?;
+    out.flush()?;
     conflicts(&report.refs, to)
 }
 

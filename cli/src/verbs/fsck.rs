@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Write;
 
+use serde_json::json;
 use treeferry_core::format::{CollectionId, ObjectType};
 use treeferry_core::ops::fsck::{
     Finding, FsckBindings, FsckExtent, FsckOptions, FsckRepair, FsckReport, FsckTombstones,
@@ -16,7 +17,7 @@ use treeferry_core::store::RefName;
 use crate::failure::{Failure, Result};
 use crate::place::{Opened, open_origin};
 use crate::session::{Name, Session, configs};
-use crate::{output, progress, words};
+use crate::{json, output, progress, words};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -44,14 +45,20 @@ pub(crate) struct Args {
     /// Check also that each ref that a commit names is there
     #[arg(long)]
     verify_back_refs: bool,
+    /// Print JSON: each thing that is wrong, and at the end how much was looked at
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
+    let mut args = args;
+    // Nothing else is printed among it.
+    args.quiet |= args.json;
     let opened = session.open_place().await?;
     let repo = opened.repo.clone();
     let mut options = FsckOptions::default();
     // Deleting goes on after each object that it deletes.
-    if args.all || args.delete {
+    if args.all || args.delete || args.json {
         options.extent = FsckExtent::All;
     }
     options.repair = match args.delete {
@@ -79,6 +86,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     };
     drawing.clear();
     let report = report?;
+    if args.json {
+        return print_json(&report);
+    }
     if !args.quiet {
         print_stages(&report)?;
     }
@@ -96,6 +106,47 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Prints what was found; that something is wrong is a failure too.
+fn print_json(report: &FsckReport) -> Result<()> {
+    let mut out = output::stdout();
+    for finding in &report.findings {
+        let problem = match &finding.problem {
+            Problem::Missing => "missing",
+            Problem::Damaged(_) => "damaged",
+            Problem::NoCommit => "no-commit",
+            Problem::Unbound(_) => "unbound",
+            _ => "other",
+        };
+        let commits = finding.commits.iter().map(ToString::to_string);
+        let finding = json!({
+            "problem": problem,
+            "object": finding.object.map(|object| object.to_string()),
+            "ref": finding.reference.as_ref().map(ToString::to_string),
+            "commits": commits.collect::<Vec<_>>(),
+            "path": finding.path,
+            "text": finding.to_string(),
+        });
+        json::write(&mut out, &finding)?;
+    }
+    let deleted = report.deleted.iter().map(ToString::to_string);
+    let totals = json!({
+        "sound": report.is_sound(),
+        "refs": report.refs,
+        "commits": report.commits,
+        "partial_commits": report.commits_partial,
+        "metadata_objects": report.metadata_objects,
+        "content_objects": report.content_objects,
+        "content_bytes": report.content_bytes,
+        "deleted": deleted.collect::<Vec<_>>(),
+    });
+    json::write(&mut out, &totals)?;
+    out.flush()?;
+    match report.is_sound() {
+        true => Ok(()),
+        false => Err(Failure::new("the repository is damaged: see above")),
+    }
 }
 
 /// Fetches what is damaged or missing, and returns what is wrong then.

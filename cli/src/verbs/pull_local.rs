@@ -15,7 +15,7 @@ use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::place::Opened;
 use crate::session::{Name, Session, open_fs, remote_config, repo_of};
-use crate::{delta_budget, failpoint, output, progress, trust};
+use crate::{delta_budget, failpoint, json, output, progress, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Check the OpenPGP signature of the summary by the keys of --remote
     #[arg(long)]
     gpg_verify_summary: bool,
+    /// Print what came as JSON
+    #[arg(long)]
+    json: bool,
     /// Where to pull from
     #[arg(value_name = "SRC_REPO")]
     source: Option<PathBuf>,
@@ -95,6 +98,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let report = report?;
     warn_of_ends(session, &report);
     after(Change::Ref, &repo).await?;
+    if args.json {
+        return json::line(&json::of_pull(&report));
+    }
     if session.quiet {
         return Ok(());
     }

@@ -63,7 +63,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let report = copy(from, to, &refs, &options).await;
     drawing.clear();
     let report = report?;
-    copy_text::print(session, &report, &place)?;
+    match args.transfer.json {
+        true => copy_text::print_json(&report, &place)?,
+        false => copy_text::print(session, &report, &place)?,
+    }
     args.transfer.summary_after(to, After::of(&report)).await
 }
 

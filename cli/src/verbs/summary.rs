@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Print it as GVariant text
     #[arg(long)]
     raw: bool,
+    /// Print the summary of this repository as JSON: each ref, and then the rest
+    #[arg(long)]
+    json: bool,
     /// Print only which keys there are
     #[arg(long)]
     list_metadata_keys: bool,
@@ -63,6 +66,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         (Some(key), ..) => Question::Key(key),
         (None, true, _) => Question::Keys,
         (None, false, true) => Question::Raw,
+        (None, false, false) if args.json => Question::Json,
         (None, false, false) if args.view => Question::View,
         (None, false, false) => {
             return Err(Failure::new(

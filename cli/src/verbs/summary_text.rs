@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use serde_json::{Value as Json, json};
 use treeferry_core::format::gvariant::{Dict, Type, Value};
 use treeferry_core::format::{Checksum, Summary, SummaryRef};
 use treeferry_core::store::SignedSummary;
@@ -10,7 +11,7 @@ use super::commit_text::swapped;
 use super::show::list_keys;
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
-use crate::{dates, output};
+use crate::{dates, json, output};
 
 const COLLECTION_MAP: &str = "ostree.summary.collection-map";
 
@@ -19,6 +20,8 @@ const COLLECTION_MAP: &str = "ostree.summary.collection-map";
 pub(crate) enum Question<'a> {
     /// All, for reading.
     View,
+    /// All, for programs.
+    Json,
     /// All, as GVariant text.
     Raw,
     /// The keys of its metadata.
@@ -43,6 +46,7 @@ pub(crate) fn print(summary: &SignedSummary, question: Question<'_>) -> Result<(
                 value.ok_or_else(|| Failure::new(format!("No such metadata key '{key}'")))?;
             Ok(output::line(value.print(true))?)
         }
+        Question::Json => print_json(&summary),
         Question::View | Question::Raw => view(&summary),
     }
 }
@@ -63,6 +67,49 @@ fn view(summary: &Summary) -> Result<()> {
     for (key, value) in metadata.iter() {
         writeln!(out, "{}", metadata_line(key, value))?;
     }
+    Ok(out.flush()?)
+}
+
+/// Prints each ref, and then the rest. What there is no other form for is GVariant text.
+fn print_json(summary: &Summary) -> Result<()> {
+    let metadata = &summary.metadata;
+    let own = metadata.get("ostree.summary.collection-id");
+    let own = own.and_then(Value::as_str).map(str::to_owned);
+    let mut all: Vec<(Option<String>, SummaryRef)> = Vec::new();
+    all.extend(
+        summary
+            .refs
+            .iter()
+            .map(|entry| (own.clone(), entry.clone())),
+    );
+    for (collection, refs) in collection_map(metadata)? {
+        all.extend(
+            refs.into_iter()
+                .map(|entry| (Some(collection.clone()), entry)),
+        );
+    }
+    let seconds = |value: Option<&Value>| value.and_then(Value::as_u64).map(u64::swap_bytes);
+    let mut out = output::stdout();
+    for (collection, entry) in all {
+        let version = entry.metadata.get("ostree.commit.version");
+        let entry = json!({
+            "ref": entry.name,
+            "collection_id": collection,
+            "commit": entry.commit.to_string(),
+            "commit_bytes": entry.commit_bytes,
+            "timestamp": seconds(entry.metadata.get("ostree.commit.timestamp")),
+            "version": version.and_then(Value::as_str),
+        });
+        json::write(&mut out, &entry)?;
+    }
+    let rest = metadata.iter().filter(|(key, _)| *key != COLLECTION_MAP);
+    let rest = rest.map(|(key, value)| (key.to_owned(), Json::from(value.print(true))));
+    let totals = json!({
+        "last_modified": seconds(metadata.get("ostree.summary.last-modified")),
+        "expires": seconds(metadata.get("ostree.summary.expires")),
+        "metadata": rest.collect::<serde_json::Map<_, _>>(),
+    });
+    json::write(&mut out, &totals)?;
     Ok(out.flush()?)
 }
 

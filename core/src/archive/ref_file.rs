@@ -17,6 +17,9 @@ use crate::format::{Branch, Checksum, FormatError};
 /// The longest ref file that is read, bytes: what is longer than this is no ref.
 pub(super) const REF_BYTES_MAX: u64 = 32 * 1024;
 
+/// How much is shown of a file that holds something else.
+const SHOWN_BYTES_MAX: usize = 64;
+
 /// How long the file of a ref is that holds a commit.
 pub(super) const PLAIN_BYTES: u64 = 65;
 
@@ -34,7 +37,10 @@ pub(super) struct RefFile {
 impl RefFile {
     /// Reads a ref file; the line end may be missing.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        let expected = || FormatError::new("ref file", "expected 64 hex digits and a line end");
+        let expected = || {
+            let problem = "expected 64 hex digits and a line end, found";
+            FormatError::new("ref file", format!("{problem} '{}'", beginning(bytes)))
+        };
         let (hex, rest) = bytes.split_at_checked(64).ok_or_else(expected)?;
         let hex = std::str::from_utf8(hex).map_err(|_| expected())?;
         let commit = hex.parse().map_err(|_| expected())?;
@@ -54,6 +60,13 @@ impl RefFile {
         }
         bytes.into()
     }
+}
+
+/// Returns the beginning of what is no ref file, for a message: often the page of a web server.
+fn beginning(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]);
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).collect()
 }
 
 fn parse_blanks(blanks: &[u8]) -> Option<Branch> {
@@ -77,6 +90,19 @@ mod tests {
     use super::*;
 
     const HEX: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn what_is_no_ref_file_is_shown_in_part_and_on_one_line() {
+        let error = RefFile::parse(b"<html>\n<body>\x1b[2J</body>").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("found '<html> <body> [2J</body>'"),
+            "{error}"
+        );
+        let error = RefFile::parse("ä".repeat(1000).as_bytes()).unwrap_err();
+        assert!(error.to_string().len() < 200, "{error}");
+    }
 
     #[test]
     fn a_commit_is_64_hex_digits_and_at_most_one_line_end() {

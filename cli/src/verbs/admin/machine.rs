@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_sysroot::boot_loaders::{GrubOptions, GrubScript};
-use treeferry_sysroot::host::{BootSync, Host};
+use treeferry_sysroot::host::{BootSync, Host, RehearsedFreeze};
 use treeferry_sysroot::{
     DeviceTrees, EntryNaming, OpenOptions, RootInode, Running, Sealing, State, Stateroot, Sysroot,
     SysrootLock,
@@ -70,6 +70,12 @@ pub(super) fn options(path: &Path) -> Result<OpenOptions> {
     }
     if has("OSTREE_SYSROOT_DEBUG", "no-dtb") {
         options.device_trees = DeviceTrees::Ignore;
+    }
+    if has("OSTREE_SYSROOT_DEBUG", "test-fifreeze") {
+        options.host = Host {
+            boot_sync: Arc::new(RehearsedFreeze),
+            ..Host::default()
+        };
     }
     if has("OSTREE_SYSROOT_OPTS", "bootloader-naming-1") {
         options.naming = EntryNaming::RankAndStateroot;

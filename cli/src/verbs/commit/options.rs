@@ -244,6 +244,11 @@ fn string_pair(pair: &str) -> Result<(String, Value)> {
 
 /// Splits `KEY=VALUE`.
 pub(crate) fn split_pair(pair: &str) -> Result<(&str, &str)> {
-    pair.split_once('=')
-        .ok_or_else(|| Failure::new(format!("Missing '=' in KEY=VALUE metadata '{pair}'")))
+    let pair = pair
+        .split_once('=')
+        .ok_or_else(|| Failure::new(format!("Missing '=' in KEY=VALUE metadata '{pair}'")))?;
+    match pair.0.is_empty() {
+        true => Err(Failure::new("Empty metadata key")),
+        false => Ok(pair),
+    }
 }

@@ -3,18 +3,24 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use treeferry_core::repo::RemoteConfig;
+use serde_json::{Value, json};
+use treeferry_core::format::RemoteName;
+use treeferry_core::format::keyfile::KeyFile;
+use treeferry_core::repo::{RemoteConfig, Required};
 
 use super::show_url::url_of;
 use crate::failure::Result;
-use crate::output;
 use crate::session::{Session, configs};
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print each URL after the name
     #[arg(short = 'u', long)]
     show_urls: bool,
+    /// Print JSON: each remote with its URL, and what must be signed
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
@@ -29,6 +35,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let width = width.unwrap_or_default();
     let mut out = output::stdout();
     for (name, config) in &remotes {
+        if args.json {
+            json::write(&mut out, &described(config, name)?)?;
+            continue;
+        }
         if !args.show_urls {
             writeln!(out, "{name}")?;
             continue;
@@ -42,4 +52,22 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         }
     }
     Ok(out.flush()?)
+}
+
+fn described(config: &KeyFile, name: &RemoteName) -> Result<Value> {
+    let remote = RemoteConfig::read(config, name)?;
+    let required = |demand: fn(&RemoteConfig) -> Required| {
+        remote
+            .as_ref()
+            .map(|remote| demand(remote) == Required::Yes)
+    };
+    Ok(json!({
+        "name": name.as_str(),
+        "url": url_of(config, name).ok(),
+        "collection_id": remote.as_ref().and_then(|r| r.collection_id.as_ref()).map(ToString::to_string),
+        "gpg_verify": required(|remote| remote.gpg_verify),
+        "gpg_verify_summary": required(|remote| remote.gpg_verify_summary),
+        "sign_verify": required(|remote| remote.sign_verify),
+        "sign_verify_summary": required(|remote| remote.sign_verify_summary),
+    }))
 }

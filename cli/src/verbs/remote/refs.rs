@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde_json::json;
 use treeferry_core::format::{RemoteName, Summary};
 use treeferry_core::ops::pull;
 use treeferry_core::ops::replicate::Retry;
@@ -11,13 +12,16 @@ use treeferry_core::store::SignedSummary;
 use super::name_of;
 use crate::failure::{Failure, Result};
 use crate::session::{Session, remote_config};
-use crate::{output, source, trust};
+use crate::{json, output, source, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print the commit of each ref after it
     #[arg(short, long)]
     revision: bool,
+    /// Print JSON: each ref with its commit
+    #[arg(long)]
+    json: bool,
     /// Accepted for compatibility: no cache is kept
     #[arg(long, value_name = "PATH", hide = true)]
     cache_dir: Option<PathBuf>,
@@ -35,6 +39,12 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     refs.sort_by(|a, b| a.name.cmp(&b.name));
     let mut out = output::stdout();
     for entry in refs {
+        if args.json {
+            let commit = entry.commit.to_string();
+            let entry = json!({ "remote": name.as_str(), "ref": entry.name, "commit": commit });
+            json::write(&mut out, &entry)?;
+            continue;
+        }
         write!(out, "{name}:{}", entry.name)?;
         if args.revision {
             write!(out, "\t{}", entry.commit)?;

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Print it as GVariant text
     #[arg(long)]
     raw: bool,
+    /// Print it as JSON: each ref, and then the rest
+    #[arg(long)]
+    json: bool,
     /// Print only which keys there are
     #[arg(long)]
     list_metadata_keys: bool,
@@ -44,6 +47,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         (Some(key), ..) => Question::Key(key),
         (None, true, _) => Question::Keys,
         (None, false, true) => Question::Raw,
+        (None, false, false) if args.json => Question::Json,
         (None, false, false) => Question::View,
     };
     summary_text::print(&summary, question)?;

@@ -90,7 +90,13 @@ pub(crate) fn describe(
         Endianness::Little => "little",
         Endianness::Big => "big",
     };
-    writeln!(out, "To: {}\nEndianness: {order}", name.to)?;
+    // Those that were made before deltas said so: it was told by the sizes that make sense.
+    let is_said = superblock
+        .metadata
+        .iter()
+        .any(|(key, _)| key == Endianness::KEY);
+    let guessed = if is_said { "" } else { " (heuristic)" };
+    writeln!(out, "To: {}\nEndianness: {order}{guessed}", name.to)?;
     writeln!(out, "Timestamp: {}", superblock.timestamp)?;
     writeln!(
         out,

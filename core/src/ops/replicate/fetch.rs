@@ -82,18 +82,73 @@ impl Fetcher {
     /// Fetches a metadata object; its bytes are not verified yet. `None`: the source has it not.
     pub(super) async fn metadata(&self, name: &ObjectName) -> Result<Option<ArrivedMetadata>> {
         let mut attempt = 0;
+        let (mut received, mut broke) = (Received::Nothing, false);
         loop {
-            match self.metadata_once(name).await {
+            let before = received.bytes();
+            let outcome = match &self.resumable {
+                Some(source) if broke => self.metadata_rest(&**source, name, &mut received).await,
+                _ => self.metadata_once(name).await,
+            };
+            match outcome {
                 Ok(bytes) => {
                     self.pace.succeeded();
                     return Ok(bytes);
                 }
                 Err(error) => {
-                    attempt += 1;
+                    broke = true;
+                    // One that gets ahead may be interrupted as often as it likes.
+                    attempt = match received.bytes() > before {
+                        true => 1,
+                        false => attempt + 1,
+                    };
                     self.wait_or_fail(error.about(*name), attempt, name).await?;
                 }
             }
         }
+    }
+
+    /// Fetches a metadata object whose transfer broke before: what is short goes on where it stopped,
+    /// so that a line which never carries all of it at once brings it all the same.
+    async fn metadata_rest(
+        &self,
+        source: &dyn ResumableSource,
+        name: &ObjectName,
+        received: &mut Received,
+    ) -> Result<Option<ArrivedMetadata>> {
+        let limit = self.limits.metadata_bytes_max;
+        let options = FetchOptions {
+            unless: None,
+            resume: received.resume(),
+            bytes_max: Some(limit),
+        };
+        let path = source.object_path(name);
+        let Some(file) = source.fetch_file(&path, options).await? else {
+            return Ok(None);
+        };
+        if file.offset == 0 {
+            let total = file
+                .total_bytes
+                .filter(|n| *n <= IN_MEMORY_BYTES_MAX.min(limit));
+            let Some(total) = total else {
+                *received = Received::Nothing;
+                let payload = Payload::Stream(file.bytes);
+                return self.collect(payload, limit).await.map(Some);
+            };
+            *received = Received::Memory {
+                validator: file.validator.clone(),
+                bytes: BytesMut::with_capacity(small_len(Some(total))),
+            };
+        } else if file.offset != received.bytes() {
+            return Err(Error::corrupt("the other side continued at another offset"));
+        }
+        self.drain(file, received).await?;
+        let Received::Memory { bytes, .. } = std::mem::take(received) else {
+            return Err(Error::invalid("nothing was begun"));
+        };
+        Ok(Some(ArrivedMetadata {
+            bytes: bytes.freeze(),
+            share: Share::default(),
+        }))
     }
 
     async fn metadata_once(&self, name: &ObjectName) -> Result<Option<ArrivedMetadata>> {
