@@ -63,7 +63,7 @@ pub(crate) struct Making {
     /// Make parts of up to N megabytes, unpacked (default: 32)
     #[arg(long, value_name = "N")]
     max_chunk_size: Option<u64>,
-    /// Use up to about N megabytes of memory (default: 450)
+    /// Use up to about N megabytes of memory (default: 420)
     #[arg(long, value_name = "N")]
     memory: Option<u64>,
     /// How hard to compress, 1 (fast) to 9 (small)

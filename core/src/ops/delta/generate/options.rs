@@ -29,7 +29,7 @@ pub struct GenerateOptions {
 }
 
 impl Default for GenerateOptions {
-    /// As OSTree has it, within 448 MiB, with the codec of core; made at the beginning of time.
+    /// As OSTree has it, within 400 MiB, with the codec of core; made at the beginning of time.
     fn default() -> Self {
         Self {
             fallback_bytes_min: Some(4_000_000),
@@ -37,7 +37,7 @@ impl Default for GenerateOptions {
             part_bytes_max: 32_000_000,
             endianness: Endianness::Little,
             now_secs: 0,
-            memory_bytes_max: 448 << 20,
+            memory_bytes_max: 400 << 20,
             level: 6,
             xz: Arc::new(RustXz),
         }
