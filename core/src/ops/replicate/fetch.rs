@@ -122,7 +122,7 @@ impl Fetcher {
             bytes_max: Some(limit),
         };
         let path = source.object_path(name);
-        let Some(file) = source.fetch_file(&path, options).await? else {
+        let Some(mut file) = source.fetch_file(&path, options).await? else {
             return Ok(None);
         };
         if file.offset == 0 {
@@ -141,10 +141,19 @@ impl Fetcher {
         } else if file.offset != received.bytes() {
             return Err(Error::corrupt("the other side continued at another offset"));
         }
-        self.drain(file, received).await?;
-        let Received::Memory { bytes, .. } = std::mem::take(received) else {
+        let Received::Memory { bytes, .. } = received else {
             return Err(Error::invalid("nothing was begun"));
         };
+        // Kept also if this ends in an error: it need not come again.
+        while let Some(chunk) = file.bytes.next().await {
+            let chunk = chunk?;
+            self.count(chunk.len());
+            if (bytes.len() + chunk.len()) as u64 > IN_MEMORY_BYTES_MAX.min(limit) {
+                return Err(Error::corrupt("is longer than was announced"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let bytes = std::mem::take(bytes);
         Ok(Some(ArrivedMetadata {
             bytes: bytes.freeze(),
             share: Share::default(),
