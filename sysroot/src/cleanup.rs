@@ -35,6 +35,7 @@ pub enum Cleanup {
 impl Sysroot {
     /// Removes what no menu entry needs. The sysroot must be locked.
     pub async fn cleanup(&self, cleanup: Cleanup) -> Result<Option<PruneReport>> {
+        tracing::info!(?cleanup, "step: cleaning up");
         let state = self
             .run(|sysroot| {
                 let state = sysroot.load_blocking()?;

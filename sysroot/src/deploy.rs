@@ -115,6 +115,7 @@ impl Sysroot {
             })
             .await?;
         let root = self.layout().deployment(&id);
+        tracing::info!(deployment = %id, "step: checking out");
         let mut options = CheckoutOptions::default();
         options.passthrough_whiteouts = PassthroughWhiteouts::Process;
         let item = CheckoutItem::commit(commit);

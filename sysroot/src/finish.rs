@@ -49,6 +49,7 @@ impl Sysroot {
                 }
             }
         }
+        tracing::info!(deployment = %deployment.id, "step: merging /etc");
         self.run(move |sysroot| {
             let id = &deployment.id;
             let mut plan = None;

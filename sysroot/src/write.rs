@@ -123,12 +123,14 @@ fn write(sysroot: &Sysroot, work: &mut Work) -> Result<Option<Written>> {
         deployments.iter().map(one).collect()
     };
     let switch = decide(&shown(&work.state.deployments), &shown(&work.new));
+    tracing::info!(?switch, "step: changing the boot menu");
     let (version, atomicity) = match switch {
         Switch::Nothing => return Ok(None),
         Switch::Links => (switch_links(sysroot, work)?, Atomicity::Atomic),
         Switch::Loader => switch_loader(sysroot, work)?,
     };
     sysroot.touch()?;
+    tracing::info!(menu = %version.loader, links = %version.links, "step: the boot menu is changed");
     let count = |deployments: &[Deployment]| i64::try_from(deployments.len()).unwrap_or(i64::MAX);
     Ok(Some(Written {
         switch,

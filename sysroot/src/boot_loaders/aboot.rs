@@ -1,14 +1,9 @@
 //! Android boot loaders: `aboot-deploy` writes the boot image to its partition, after the change.
-//!
-//! A stamp says that it has to run: whoever finds it after a power cut runs it.
 
 use treeferry_core::error::{Error, Result};
 
-use super::{Atomicity, BootLoader, Change, Step};
+use super::{BootLoader, Change, Step, stamp};
 use crate::host::Call;
-use crate::layout::Layout;
-
-const STAMP: &str = "boot/ostree-bootloader-update.stamp";
 
 /// An Android boot loader. Never chosen by itself: `sysroot.bootloader` must name it.
 #[derive(Debug, Clone, Copy)]
@@ -19,25 +14,14 @@ impl BootLoader for Aboot {
         "aboot"
     }
 
-    fn is_active(&self, _: &Layout) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn atomicity(&self, _: &Layout) -> Result<Atomicity> {
-        Ok(Atomicity::Steps)
-    }
-
     fn before(&self, change: &Change<'_>) -> Result<Vec<Step>> {
-        Ok(vec![Step::Write {
-            path: change.layout.root().join(STAMP),
-            bytes: Vec::new(),
-        }])
+        Ok(vec![stamp::set(change)])
     }
 
     fn after(&self, change: &Change<'_>) -> Result<Vec<Step>> {
-        let stamp = Step::Remove(change.layout.root().join(STAMP));
+        let done = stamp::clear(change);
         let Some(entry) = change.entries.first() else {
-            return Ok(vec![stamp]);
+            return Ok(vec![done]);
         };
         let get = |key: &str| {
             entry.get(key).ok_or_else(|| {
@@ -57,7 +41,7 @@ impl BootLoader for Aboot {
                 dir: Some(change.layout.root().to_owned()),
                 ..Call::default()
             }),
-            stamp,
+            done,
         ])
     }
 }

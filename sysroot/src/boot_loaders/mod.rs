@@ -14,6 +14,7 @@
 
 mod aboot;
 mod grub2;
+mod stamp;
 mod syslinux;
 mod systemd_boot;
 mod uboot;
@@ -40,11 +41,15 @@ pub trait BootLoader: Debug + Send + Sync {
     /// Returns its name.
     fn name(&self) -> &'static str;
 
-    /// Returns whether the machine boots by it. **Blocking.**
-    fn is_active(&self, layout: &Layout) -> Result<bool>;
+    /// Returns whether the machine boots by it; false for one that is never chosen by itself. **Blocking.**
+    fn is_active(&self, _layout: &Layout) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Returns whether the change of menus is all that it takes.
-    fn atomicity(&self, layout: &Layout) -> Result<Atomicity>;
+    fn atomicity(&self, _layout: &Layout) -> Result<Atomicity> {
+        Ok(Atomicity::Steps)
+    }
 
     /// Returns what is to be done before the change. **Blocking**: it may look at files.
     fn before(&self, change: &Change<'_>) -> Result<Vec<Step>>;

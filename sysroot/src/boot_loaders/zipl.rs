@@ -1,14 +1,9 @@
 //! zipl, of IBM Z: writes where the kernel is to the boot record, and so runs after the change.
-//!
-//! A stamp says that it has to run: whoever finds it after a power cut runs it.
 
 use treeferry_core::error::Result;
 
-use super::{Atomicity, BootLoader, Booted, Change, Step};
+use super::{BootLoader, Booted, Change, Step, stamp};
 use crate::host::Call;
-use crate::layout::Layout;
-
-const STAMP: &str = "boot/ostree-bootloader-update.stamp";
 
 /// zipl. Never chosen by itself: `sysroot.bootloader` must name it.
 #[derive(Debug, Clone, Copy)]
@@ -19,19 +14,8 @@ impl BootLoader for Zipl {
         "zipl"
     }
 
-    fn is_active(&self, _: &Layout) -> Result<bool> {
-        Ok(false)
-    }
-
-    fn atomicity(&self, _: &Layout) -> Result<Atomicity> {
-        Ok(Atomicity::Steps)
-    }
-
     fn before(&self, change: &Change<'_>) -> Result<Vec<Step>> {
-        Ok(vec![Step::Write {
-            path: change.layout.root().join(STAMP),
-            bytes: Vec::new(),
-        }])
+        Ok(vec![stamp::set(change)])
     }
 
     fn after(&self, change: &Change<'_>) -> Result<Vec<Step>> {
@@ -46,7 +30,7 @@ impl BootLoader for Zipl {
                 root,
                 ..Call::default()
             }),
-            Step::Remove(change.layout.root().join(STAMP)),
+            stamp::clear(change),
         ])
     }
 }

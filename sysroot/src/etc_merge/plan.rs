@@ -63,6 +63,8 @@ pub enum BlockedBy {
     ParentIsFile,
     /// The new system has a symbolic link where a directory would have to be.
     ParentIsSymlink,
+    /// It is neither file, link nor directory, and in a directory that has to be copied.
+    Special,
     /// Both sides changed it, and it was asked to stop then.
     Conflict,
 }
@@ -84,6 +86,11 @@ impl fmt::Display for Blocked {
             BlockedBy::ParentIsSymlink => write!(
                 f,
                 "/etc/{path}: the new system has a symbolic link in place of a directory above it"
+            ),
+            BlockedBy::Special => write!(
+                f,
+                "/etc/{path}: Cannot copy non-regular/non-symlink file; remove it, or choose a strategy that \
+                 leaves it behind, such as keep-mine"
             ),
             BlockedBy::Conflict => write!(f, "/etc/{path} was changed here and in the new system"),
         }
@@ -275,7 +282,7 @@ impl Merge<'_> {
             None => {}
         }
         match &mine.kind {
-            Kind::Dir => self.copy_tree(path),
+            Kind::Dir => self.copy_tree(path, strategy)?,
             Kind::File(_) | Kind::Symlink(_) => {
                 self.result.0.insert(path.to_owned(), mine.clone());
                 self.actions.push(Action::Copy(path.to_owned()));
@@ -340,7 +347,16 @@ impl Merge<'_> {
         self.actions.push(Action::Remove(path.to_owned()));
     }
 
-    fn copy_tree(&mut self, path: &Path) {
+    fn copy_tree(&mut self, path: &Path, strategy: Strategy) -> Result<(), Blocked> {
+        // Where it stands by itself it is left behind; in the middle of a copy OSTree stops at it.
+        if strategy == Strategy::Ostree
+            && let Some((special, _)) = self
+                .mine
+                .below(path)
+                .find(|(_, node)| node.kind == Kind::Special)
+        {
+            return Err(blocked(special, BlockedBy::Special));
+        }
         let copied = self
             .mine
             .below(path)
@@ -351,6 +367,7 @@ impl Merge<'_> {
         self.result.0.extend(copied);
         self.actions.push(Action::CopyTree(path.to_owned()));
         self.copied.push(path.to_owned());
+        Ok(())
     }
 
     fn set_beside(&mut self, path: &Path, strategy: Strategy) {

@@ -72,7 +72,8 @@ fn the_result_is_ostrees() {
         ("a=1", "a/ a/b=1", "a/ a/c=1", "a/ a/c=1"),
         ("d/ d/a=1", "d=1", "", "d=1"),
         ("a=1", "a|", "a=1", ""),
-        ("", "p| d/ d/p| d/a=1", "", "d/ d/a=1"),
+        ("", "p|", "", ""),
+        ("d/", "d/ d/p| d/a=1", "d/", "d/ d/a=1"),
         // What was removed is not looked for behind a link.
         ("d/ d/a=1", "d/", "d>x", "d>x"),
     ] {
@@ -83,7 +84,7 @@ fn the_result_is_ostrees() {
 
 #[test]
 fn what_stops_ostree_stops_this() {
-    use BlockedBy::{NewDirectory, ParentIsFile, ParentIsSymlink};
+    use BlockedBy::{NewDirectory, ParentIsFile, ParentIsSymlink, Special};
     for (old, mine, new, path, by) in [
         ("", "a=1", "a/", "a", NewDirectory),
         ("a=1", "a=2", "a/ a/b=1", "a", NewDirectory),
@@ -92,6 +93,8 @@ fn what_stops_ostree_stops_this() {
         ("d/ d/a=1", "d/", "d=1", "d/a", ParentIsFile),
         ("d/", "d/ d/e/ d/e/a=1", "d=1", "d/e", ParentIsFile),
         ("d/ d/a=1", "d/ d/a=2", "d>x", "d/a", ParentIsSymlink),
+        ("", "d/ d/e/ d/e/p| d/a=1", "", "d/e/p", Special),
+        ("d=1", "d/ d/p|", "d=1", "d/p", Special),
     ] {
         let blocked = merged(old, mine, new, &[]).unwrap_err();
         assert_eq!(
