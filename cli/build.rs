@@ -42,6 +42,13 @@ fn main() {
             println!("cargo::rustc-cfg={cfg}");
         }
     }
+    println!("cargo::rustc-check-cfg=cfg(has_mount_namespaces)");
+    let unshare = std::process::Command::new("unshare")
+        .args(["-m", "mount", "--bind", "/tmp", "/tmp"])
+        .output();
+    if unshare.is_ok_and(|output| output.status.success()) {
+        println!("cargo::rustc-cfg=has_mount_namespaces");
+    }
     println!("cargo::rustc-check-cfg=cfg(is_root)");
     // Who builds is who tests: owners, privileged attributes and mounts need root.
     if std::fs::metadata("/proc/self").is_ok_and(|of_self| of_self.uid() == 0) {

@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Su
 
 use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
-use crate::{output, usage, verbs};
+use crate::{output, own_mounts, usage, verbs};
 
 /// Record, move and write out whole filesystem trees, in the formats of OSTree
 #[derive(Debug, Parser)]
@@ -170,6 +170,30 @@ fn finish(outcome: Result<()>, help: impl FnOnce() -> String) -> ExitCode {
     ExitCode::FAILURE
 }
 
+impl Verb {
+    /// Returns whether it may change the repository. `admin` knows for itself.
+    fn may_write(&self) -> bool {
+        !matches!(
+            self,
+            Self::Admin(_)
+                | Self::Cat(_)
+                | Self::Checksum(_)
+                | Self::Completions(_)
+                | Self::Diff(_)
+                | Self::Du(_)
+                | Self::Export(_)
+                | Self::Init(_)
+                | Self::Log(_)
+                | Self::Ls(_)
+                | Self::Man(_)
+                | Self::RevParse(_)
+                | Self::Serve(_)
+                | Self::Show(_)
+                | Self::Other(_)
+        )
+    }
+}
+
 fn dispatch(app: App, name: Name) -> Result<()> {
     if app.global.version {
         return Ok(output::line(verbs::version::text(name))?);
@@ -185,6 +209,9 @@ fn dispatch(app: App, name: Name) -> Result<()> {
     let Some(verb) = app.verb else {
         return Err(Failure::usage("No command specified"));
     };
+    if let (true, Ok(repo)) = (verb.may_write(), session.repo_path()) {
+        own_mounts::make_repo_writable(&repo)?;
+    }
     match verb {
         Verb::Admin(args) => verbs::admin::run(*args, &session),
         Verb::Bundle(args) => verbs::bundle::run(args, &session),

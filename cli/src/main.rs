@@ -16,6 +16,7 @@ mod keys;
 mod labels;
 mod mirrors;
 mod output;
+mod own_mounts;
 mod place;
 mod progress;
 mod rate;

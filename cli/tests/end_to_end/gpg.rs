@@ -320,3 +320,117 @@ fn both_kinds_are_required_where_both_are_demanded() {
     treeferry(&fresh, ["remote", "add", &import, "origin", server.url()]).success();
     treeferry(&fresh, ["pull", "origin", "main"]).failure_naming(&["no signatures found"]);
 }
+
+/// Runs `admin status` of both, and returns whether they succeeded, what they printed, and what they complained of.
+fn admin_status(sysroot: &Path, option: &str) -> [(bool, String, String); 2] {
+    ["ostree", env!("CARGO_BIN_EXE_treeferry")].map(|program| {
+        let mut command = Command::new(program);
+        let command = command
+            .args(["admin", "status"])
+            .args(Some(option).filter(|o| !o.is_empty()))
+            .arg(format!("--sysroot={}", sysroot.display()));
+        let output = command
+            .env("TZ", "UTC")
+            .env_remove("OSTREE_GPG_HOME")
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.success(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    })
+}
+
+#[test]
+#[cfg_attr(
+    not(all(has_ostree, has_gpg, is_root)),
+    ignore = "needs ostree, gpg, and root"
+)]
+fn the_status_of_a_machine_says_who_signed_it_as_with_ostree() {
+    let (place, home) = (Place::new(), Home::new());
+    let (key, other) = (home.key("good", "rsa2048"), home.key("other", "rsa2048"));
+    let source = place.init("source", "archive");
+    write(
+        &place.join("tree"),
+        "usr/lib/modules/6.1/vmlinuz",
+        b"kernel",
+    );
+    write(
+        &place.join("tree"),
+        "usr/etc/os-release",
+        b"ID=x\nPRETTY_NAME=\"X\"\n",
+    );
+    let tree = format!("--tree=dir={}", place.join("tree").display());
+    treeferry(&source, ["commit", "-b", "unsigned", &tree, "--subject=u"]).success();
+    let signed = ["commit", "-b", "signed", &tree, "--subject=s"].map(str::to_owned);
+    let by = [format!("--gpg-sign={key}"), home.option()];
+    treeferry(&source, signed.into_iter().chain(by)).success();
+    let root = place.join("root");
+    std::fs::create_dir(&root).unwrap();
+    let sysroot = format!("--sysroot={}", root.display());
+    let admin = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treeferry"));
+        command
+            .env("OSTREE_SYSROOT_DEBUG", "mutable-deployments")
+            .arg("admin")
+            .args(args);
+        crate::support::run::Ran::of(&mut command).success();
+    };
+    admin(&["init-fs", root.to_str().unwrap()]);
+    admin(&[&sysroot, "stateroot-init", "os"]);
+    let repo = root.join("ostree/repo");
+    for (remote, options) in [
+        (
+            "good",
+            vec![format!(
+                "--gpg-import={}",
+                home.export(&place, "good", &key).display()
+            )],
+        ),
+        (
+            "wrong",
+            vec![format!(
+                "--gpg-import={}",
+                home.export(&place, "wrong", &other).display()
+            )],
+        ),
+        ("none", vec!["--no-gpg-verify".to_owned()]),
+    ] {
+        let args = ["remote", "add", remote, "http://127.0.0.1:1"].map(str::to_owned);
+        treeferry(&repo, args.into_iter().chain(options)).success();
+    }
+    for (remote, branch, said) in [
+        (
+            "good",
+            "signed",
+            "Good signature from \"good <good@example.org>\"",
+        ),
+        ("wrong", "signed", "public key not found"),
+        ("none", "signed", "Cannot verify commit for remote none"),
+        ("good", "unsigned", "no signatures found"),
+    ] {
+        let from = source.to_str().unwrap();
+        treeferry(
+            &repo,
+            ["pull-local", &format!("--remote={remote}"), from, branch],
+        )
+        .success();
+        admin(&[&sysroot, "deploy", "--os=os", &format!("{remote}:{branch}")]);
+        let [(ok, out, err), (our_ok, our_out, our_err)] = admin_status(&root, "--verify");
+        assert_eq!(ok, our_ok, "{err}\n{our_err}");
+        assert_eq!(ok, (remote, branch) == ("good", "signed"));
+        assert_eq!(out, our_out);
+        assert!(
+            format!("{our_out}{our_err}").contains(said),
+            "{our_out}{our_err}"
+        );
+        // Unasked, it says the same, indented; told not to, nothing.
+        let [_, (_, plain, _)] = admin_status(&root, "");
+        assert_eq!(plain.contains("    GPG: "), remote != "none", "{plain}");
+        let [_, (_, silent, _)] = admin_status(&root, "-S");
+        assert!(!silent.contains("GPG"), "{silent}");
+        admin(&[&sysroot, "undeploy", "0"]);
+    }
+}

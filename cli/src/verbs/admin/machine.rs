@@ -15,10 +15,8 @@ use treeferry_sysroot::{
 
 use crate::failure::{Failure, Result, io_failure};
 use crate::output;
+use crate::own_mounts::{BOOTED, Outside};
 use crate::session::Session;
-
-/// Where a booted system says that it is one.
-const BOOTED: &str = "/run/ostree-booted";
 
 /// A system, opened.
 pub(super) struct Machine {
@@ -30,9 +28,7 @@ pub(super) struct Machine {
 impl Machine {
     /// Opens the system at `path`, or the one that the environment names, or the running one.
     pub(super) async fn open(session: &Session, path: Option<PathBuf>) -> Result<Self> {
-        let named = || std::env::var_os("OSTREE_SYSROOT").filter(|path| !path.is_empty());
-        let path = path.or_else(|| named().map(PathBuf::from));
-        let path = path.unwrap_or_else(|| PathBuf::from("/"));
+        let path = path_or_default(path);
         let options = options(&path)?;
         let root = options.running.root.is_some();
         if root && !rustix::process::geteuid().is_root() {
@@ -55,12 +51,20 @@ impl Machine {
     }
 }
 
+/// Returns which system is meant: the one at `path`, or the one that the environment names, or the running one.
+pub(super) fn path_or_default(path: Option<PathBuf>) -> PathBuf {
+    let named = || std::env::var_os("OSTREE_SYSROOT").filter(|path| !path.is_empty());
+    let path = path.or_else(|| named().map(PathBuf::from));
+    path.unwrap_or_else(|| PathBuf::from("/"))
+}
+
 /// Returns how a system is opened in this environment.
 pub(super) fn options(path: &Path) -> Result<OpenOptions> {
     let mut options = OpenOptions {
         running: running(path)?,
         ..OpenOptions::default()
     };
+    options.host.mounts = Arc::new(Outside);
     let has = |variable: &str, word: &str| {
         let value = std::env::var(variable).unwrap_or_default();
         value.split([',', ':', ';', ' ']).any(|found| found == word)
@@ -83,7 +87,7 @@ pub(super) fn options(path: &Path) -> Result<OpenOptions> {
     if has("OSTREE_SYSROOT_OPTS", "skip-sync") {
         options.host = Host {
             boot_sync: Arc::new(NoSync),
-            ..Host::default()
+            ..options.host
         };
     }
     let grub = std::env::var_os("OSTREE_GRUB2_EXEC").filter(|path| !path.is_empty());

@@ -20,6 +20,7 @@ mod pulling;
 mod rollback;
 mod set_default;
 mod set_origin;
+mod signatures;
 mod state_overlay;
 mod stateroot_init;
 mod status;
@@ -36,8 +37,8 @@ use clap::Subcommand;
 
 use self::machine::Machine;
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::session::Session;
+use crate::{output, own_mounts};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -113,6 +114,20 @@ enum Verb {
     Other(Vec<OsString>),
 }
 
+impl Verb {
+    /// Returns whether it needs `/sysroot` and `/boot` writable.
+    fn writes(&self) -> bool {
+        !matches!(
+            self,
+            Self::ConfigDiff(_)
+                | Self::InitFs(_)
+                | Self::Other(_)
+                | Self::Preflight(_)
+                | Self::Status(_)
+        )
+    }
+}
+
 pub(crate) fn run(args: Args, session: &Session) -> Result<()> {
     let Some(verb) = args.verb else {
         if args.print_current_dir {
@@ -120,6 +135,9 @@ pub(crate) fn run(args: Args, session: &Session) -> Result<()> {
         }
         return Err(Failure::usage("No \"admin\" subcommand specified"));
     };
+    if verb.writes() {
+        own_mounts::make_sysroot_writable(&machine::path_or_default(args.sysroot.clone()))?;
+    }
     session.wait(dispatch(verb, args.sysroot, session))
 }
 

@@ -5,14 +5,14 @@ use std::io::{IsTerminal, Write};
 use treeferry_core::format::gvariant::Dict;
 use treeferry_core::format::{ObjectName, Refspec};
 use treeferry_core::repo::{Required, load_metadata};
-use treeferry_core::sign::{KeyDirectories, Signed, Trust, Verifier, require};
+use treeferry_core::sign::{Signed, Verifier};
 use treeferry_core_openpgp::OpenPgpVerifier;
 use treeferry_sysroot::{DeploymentStatus, Origin};
 
 use super::machine::Machine;
+use super::signatures;
 use crate::failure::Result;
 use crate::gpg::signature_text;
-use crate::keys::dummy_keys;
 use crate::session::remote_config;
 use crate::{dates, output, trust};
 
@@ -65,8 +65,15 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
         for line in status.lines(emphasis) {
             writeln!(out, "{line}")?;
         }
-        if !args.skip_signatures {
-            for line in signatures(&args, machine, status).await? {
+        if args.verify {
+            // What is known so far is told, whatever comes of this.
+            out.flush()?;
+            for line in signatures::verified(&status.deployment, machine).await? {
+                writeln!(out, "{line}")?;
+            }
+            writeln!(out)?;
+        } else if !args.skip_signatures {
+            for line in shown(machine, status).await? {
                 writeln!(out, "    {line}")?;
             }
         }
@@ -84,13 +91,8 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// Returns who signed the commit of a deployment, where the remote that it came from must sign: with
-/// OpenPGP, and with `--verify` in other ways too.
-async fn signatures(
-    args: &Args,
-    machine: &Machine,
-    status: &DeploymentStatus,
-) -> Result<Vec<String>> {
+/// Returns who signed the commit of a deployment with OpenPGP, where the remote that it came from demands that.
+async fn shown(machine: &Machine, status: &DeploymentStatus) -> Result<Vec<String>> {
     let deployment = &status.deployment;
     let refspec = deployment.origin.as_ref().and_then(Origin::refspec);
     let refspec = refspec.and_then(|refspec| refspec.parse::<Refspec>().ok());
@@ -125,18 +127,6 @@ async fn signatures(
         }
         for line in verdict.checked.iter().flat_map(signature_text) {
             lines.push(format!("GPG: {line}"));
-        }
-    }
-    if args.verify {
-        let trust = remote
-            .sign
-            .commits(&KeyDirectories::system(), dummy_keys())?;
-        if let Trust::Signed(verifier) = trust {
-            let verdict = require(&*verifier, &bytes, detached.as_deref(), now_secs);
-            lines.push(match verdict {
-                Ok(verdict) => verdict.to_string(),
-                Err(error) => error.to_string(),
-            });
         }
     }
     Ok(lines)
