@@ -90,6 +90,65 @@ text keyfile '[core]\nmode=bare # no comment\n\n# a comment\nlist=a;b\\\\;c;\n[c
 text config '[remote "origin"]\nurl=https://example.org/repo\ngpg-verify=false\nbranches=a;b;\n' \
   '[core]\nrepo_version=1\nmode=archive-z2\n[remote "x y"]\n[remote "../x"]\nurl=mirrorlist=https://e/m\n' \
   '[remote "r"]\nurl=http://e\nsign-verify=ed25519;spki\ncollection-id=org.example.Os\nhttp2=maybe\n'
+
+# A machine: what the C command writes for a deployment, and what is staged, and what only text shows.
+mkdir -p os/usr/{etc,lib/modules/6.1}
+echo kernel >os/usr/lib/modules/6.1/vmlinuz
+printf 'NAME=Test\nPRETTY_NAME="Test 1"\n' >os/usr/etc/os-release
+ostree --repo=repo commit -b os/main --tree=dir=os >/dev/null
+mkdir machine
+export OSTREE_SYSROOT_DEBUG=mutable-deployments
+ostree admin init-fs machine
+ostree admin --sysroot=machine os-init os
+ostree --repo=machine/ostree/repo pull-local repo os/main >/dev/null
+ostree admin --sysroot=machine deploy --os=os --karg=root=LABEL=x --karg='a="b c"' os/main >/dev/null
+seed boot_entry 0 <"$(ls machine/boot/loader/entries/*)"
+seed origin 0 <"$(ls machine/ostree/deploy/os/deploy/*.origin)"
+text boot_entry '# a comment\ntitle\tTest\nversion 12\ninitrd /a\ninitrd /b\nx-other y\noptions a b="c d" ostree=/ostree/boot.1/os/abc/0\n' \
+  'title\noptions   \n linux x\n'
+text entry_name ostree-2.conf ostree-2-os.conf ostree-3-2+2.conf ostree-3-2+0-3.conf ostree-a+b.conf ostree-.conf
+text origin '[origin]\nrefspec=origin:os/stable\noverride-commit='"$sum"'\nunconfigured-state=register first\n' \
+  '[origin]\nrefspec=os\n[libostree-transient]\npinned=true\n'
+text kernel_args 'root=/dev/vda2 quiet ostree=/ostree/boot.1/os/'"$sum"'/0 a=1 a=2' 'dyndbg="file a +p" b "c d"=e "open' \
+  'androidboot.slot_suffix=_a BOOT_IMAGE=/x initrd=y'
+text prepare_root '[sysroot]\nreadonly=true\n[etc]\ntransient=true\n' \
+  '[composefs]\nenabled=maybe\n[root]\ntransient-ro=true\n\0quiet ostree.prepare-root.composefs=verity'
+text transition '[transition]\nstateroot=os\nchecksum='"$sum"'\nserial=1\nphase=finalizing\nboot-id=b\nattempts=2\nstaged=00ff\nreason=no\\nspace\n'
+# What is staged: the dictionary that OSTree keeps in /run.
+python3 - "$sum" <<'PY' | seed transition staged
+import sys
+
+def pad(data): # all that is variable here is aligned to eight bytes
+    return data + bytes(-len(data) % 8)
+
+def framed(data, ends): # with where its parts end, in as few bytes as it takes
+    width = next(w for w in (1, 2, 4) if len(data) + w * len(ends) < 1 << 8 * w)
+    return data + b"".join(end.to_bytes(width, "little") for end in ends)
+
+def array(items, align):
+    data, ends = b"", []
+    for item in items:
+        data = (pad(data) if align == 8 else data) + item
+        ends.append(len(data))
+    return framed(data, ends)
+
+def variant(kind, data):
+    return data + b"\0" + kind
+
+def text(value):
+    return variant(b"s", value.encode() + b"\0")
+
+def dictionary(pairs): # each with where its key ends
+    entries = [framed(pad(key.encode() + b"\0") + value, [len(key) + 1]) for key, value in pairs]
+    return array(entries, 8)
+
+def deployment(serial):
+    return variant(b"a{sv}", dictionary([("name", text(f"{sys.argv[1]}.{serial}")), ("osname", text("os")), ("bootcsum", text(sys.argv[1]))]))
+
+sys.stdout.buffer.write(dictionary([
+    ("target", deployment(1)), ("merge-deployment", deployment(0)), ("locked", variant(b"b", b"\1")),
+    ("kargs", variant(b"as", array([b"quiet\0", b"a=b\0"], 1)))]))
+PY
 du -sh "$corpus"
 
 # Deltas: from one commit to the other, from nothing, and all of it in one file.

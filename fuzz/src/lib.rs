@@ -7,6 +7,7 @@
 mod deltas;
 mod formats;
 mod input;
+mod machines;
 mod model;
 mod names;
 mod places;
@@ -26,6 +27,10 @@ pub use formats::{
     fuzz_commit, fuzz_detached, fuzz_dirmeta, fuzz_dirtree, fuzz_file_header, fuzz_filez,
     fuzz_gvariant, fuzz_sizes, fuzz_summary, fuzz_tombstone,
 };
+pub use machines::{
+    fuzz_boot_entry, fuzz_entry_name, fuzz_kernel_args, fuzz_origin, fuzz_prepare_root,
+    fuzz_transition,
+};
 pub use model::fuzz_model;
 pub use names::{fuzz_checksum, fuzz_object_name, fuzz_paths, fuzz_refs};
 pub use signatures::{
@@ -42,7 +47,8 @@ pub type Target = fn(&[u8]);
 pub const WHOLE_TARGETS: [(&str, Target); 2] = [("model", fuzz_model), ("remote", fuzz_remote)];
 
 /// The targets that look at one format, by the name of their binary and of their directory in the corpus.
-pub const TARGETS: [(&str, Target); 26] = [
+pub const TARGETS: [(&str, Target); 32] = [
+    ("boot_entry", fuzz_boot_entry),
     ("checksum", fuzz_checksum),
     ("commit", fuzz_commit),
     ("config", fuzz_config),
@@ -54,21 +60,26 @@ pub const TARGETS: [(&str, Target); 26] = [
     ("detached", fuzz_detached),
     ("dirmeta", fuzz_dirmeta),
     ("dirtree", fuzz_dirtree),
+    ("entry_name", fuzz_entry_name),
     ("file_header", fuzz_file_header),
     ("filez", fuzz_filez),
     ("gvariant", fuzz_gvariant),
     ("gvariant_text", fuzz_gvariant_text),
+    ("kernel_args", fuzz_kernel_args),
     ("key_files", fuzz_key_files),
     ("keyfile", fuzz_keyfile),
     ("object_name", fuzz_object_name),
     ("openpgp_keyring", fuzz_openpgp_keyring),
     ("openpgp_signature", fuzz_openpgp_signature),
+    ("origin", fuzz_origin),
     ("paths", fuzz_paths),
+    ("prepare_root", fuzz_prepare_root),
     ("refs", fuzz_refs),
     ("signatures", fuzz_signatures),
     ("sizes", fuzz_sizes),
     ("summary", fuzz_summary),
     ("tombstone", fuzz_tombstone),
+    ("transition", fuzz_transition),
 ];
 
 /// Makes the entry point of a binary: of the fuzzer's where that is linked, else one that replays

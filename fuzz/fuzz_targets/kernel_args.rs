@@ -1,0 +1,3 @@
+//! Kernel arguments.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_kernel_args);

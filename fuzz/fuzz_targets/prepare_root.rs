@@ -1,0 +1,3 @@
+//! How early boot is configured.
+#![cfg_attr(fuzzing, no_main)]
+treeferry_fuzz::target!(fuzz_prepare_root);
