@@ -14,6 +14,7 @@ pub(crate) struct Parts {
     modules: PathBuf,
     busybox: PathBuf,
     prepare_root: PathBuf,
+    machine: PathBuf,
 }
 
 /// What the kernel needs to reach the host over a virtual network, in the order of loading.
@@ -98,7 +99,23 @@ impl Parts {
             modules: first(machine.join("kernel/lib/modules"), ""),
             busybox: machine.join("busybox/bin/busybox"),
             prepare_root: printed(build, &[]).into(),
+            machine,
         }
+    }
+
+    /// Returns where early boot is, statically linked.
+    pub(crate) fn prepare_root(&self) -> &Path {
+        &self.prepare_root
+    }
+
+    /// Returns where firmware and boot loader are.
+    pub(crate) fn firmware(&self) -> PathBuf {
+        self.machine.join("firmware")
+    }
+
+    /// Returns where the systems with systemd are.
+    pub(crate) fn trees(&self) -> PathBuf {
+        self.machine.join("trees")
     }
 
     /// Makes the tree of version `version` at `tree`, with the scripts that `do=` can name.

@@ -5,16 +5,20 @@
 
 #![allow(clippy::unwrap_used)] // a test may panic
 
+mod firmware;
 mod guest;
 mod power;
 #[path = "../support/mod.rs"]
 mod support;
+mod systemd;
 mod vm;
+mod write_log;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use guest::Parts;
+use support::chance::Chance;
 use support::run::{Ran, treeferry};
 use support::serve::Serving;
 use support::{Place, commit};
@@ -34,7 +38,7 @@ pub(crate) use machine_test;
 static PARTS: LazyLock<Parts> = LazyLock::new(Parts::find);
 
 /// The scripts that `do=` can name, in every tree.
-const TODO: [(&str, &str); 5] = [
+const TODO: [(&str, &str); 6] = [
     (
         "look",
         "cat /etc/mine /var/mine /etc/new 2>/dev/null; treeferry admin status",
@@ -47,7 +51,12 @@ const TODO: [(&str, &str); 5] = [
     (
         "steps",
         "echo PHASE pull; treeferry admin upgrade --pull-only && echo PHASE deploy && \
-         treeferry admin upgrade --deploy-only && echo PHASE after && sleep 5",
+         treeferry admin upgrade --deploy-only --stage && treeferry --verbose admin finalize-staged && \
+         echo PHASE end",
+    ),
+    (
+        "after",
+        "echo TELLS $(cat /usr/lib/os-version); treeferry admin boot-complete; echo TOLD; treeferry admin upgrade",
     ),
     ("rollback", "treeferry admin set-default 1"),
 ];
@@ -83,6 +92,31 @@ impl World {
         change(&tree);
         commit(&self.repo, "test/main", &tree);
     }
+}
+
+/// Writes what makes an upgrade long enough to be cut off in: defaults for `/etc`, programs, and another
+/// initramfs.
+fn write_files(tree: &Path) {
+    let mut chance = Chance::new(2);
+    for (dir, count) in [("usr/etc/many", 300), ("usr/share/many", 300)] {
+        std::fs::create_dir_all(tree.join(dir)).unwrap();
+        for number in 0..count {
+            std::fs::write(tree.join(dir).join(number.to_string()), chance.bytes(8000)).unwrap();
+        }
+    }
+    let modules = std::fs::read_dir(tree.join("usr/lib/modules")).unwrap();
+    let initramfs = modules
+        .last()
+        .unwrap()
+        .unwrap()
+        .path()
+        .join("initramfs.img");
+    // Zeros between archives are skipped.
+    let file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(initramfs)
+        .unwrap();
+    std::io::Write::write_all(&mut &file, &vec![0; 8 << 20]).unwrap();
 }
 
 fn install(place: &Place, repo: &Path, server: &Serving) -> Disk {
@@ -121,7 +155,7 @@ fn install(place: &Place, repo: &Path, server: &Serving) -> Disk {
         "origin:test/main",
     ];
     admin(&args);
-    Disk::of_directory(place.path(), &root, 1024)
+    Disk::of_directory(place.path(), &root, 640)
 }
 
 machine_test! {

@@ -10,7 +10,14 @@ use std::time::{Duration, Instant};
 use crate::guest::printed;
 
 /// How long a boot may take, here where everything is emulated and others use the processors too.
-const BOOT_SECONDS_MAX: u64 = 240;
+const BOOT_SECONDS_MAX: u64 = 600;
+
+/// How long a machine may say nothing, and how often one that does is started.
+const SILENT_MAX: Duration = Duration::from_secs(90);
+const STARTS_MAX: u32 = 3;
+
+/// How often a machine is looked at.
+const POLL: Duration = Duration::from_millis(3);
 
 /// A disk image with one ext4 filesystem, the physical root.
 pub(crate) struct Disk {
@@ -43,21 +50,22 @@ impl Disk {
         }
     }
 
+    /// Names a disk that is there, or will be.
+    pub(crate) fn at(dir: &Path, name: &str) -> Self {
+        Self {
+            image: dir.join(name),
+            dir: dir.to_owned(),
+        }
+    }
+
     /// Mounts the disk on this machine while `look` runs: the journal is replayed as it would be there.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
         let at = self.dir.join("mnt");
         fs::create_dir_all(&at).unwrap();
-        printed(
-            "mount",
-            &[
-                "-o",
-                "loop",
-                self.image.to_str().unwrap(),
-                at.to_str().unwrap(),
-            ],
-        );
+        let (image, at_text) = (self.image.to_str().unwrap(), at.to_str().unwrap());
+        printed("mount", &["-o", "loop", image, at_text]);
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&at)));
-        printed("umount", &[at.to_str().unwrap()]);
+        printed("umount", &[at_text]);
         found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
@@ -79,14 +87,32 @@ impl Disk {
 
     /// Starts the machine as the first entry says, with `more` after its kernel arguments.
     pub(crate) fn boot(&self, more: &str) -> Machine {
-        let entry = self.first_entry();
-        let log = self.dir.join("serial.log");
-        fs::write(&log, "").unwrap();
         let drive = format!(
-            "file={},if=none,id=disk,format=raw,cache=writeback",
+            "driver=file,node-name=disk,filename={}",
             self.image.display()
         );
-        let child = Command::new("qemu-system-x86_64")
+        self.start(&self.first_entry(), more, &drive)
+    }
+
+    /// Does the same, and has each write and flush kept in `log`, which is emptied. What the disk was like before goes
+    /// to `before`.
+    pub(crate) fn boot_logged(&self, more: &str, log: &Path, before: &Path) -> Machine {
+        let entry = self.first_entry();
+        fs::copy(&self.image, before).unwrap();
+        fs::write(log, "").unwrap();
+        let drive = format!(
+            "driver=blklogwrites,node-name=disk,file.driver=file,file.filename={},log.driver=file,log.filename={}",
+            self.image.display(),
+            log.display()
+        );
+        self.start(&entry, more, &drive)
+    }
+
+    fn start(&self, entry: &Entry, more: &str, drive: &str) -> Machine {
+        let log = self.dir.join("serial.log");
+        fs::write(&log, "").unwrap();
+        let mut command = Command::new("qemu-system-x86_64");
+        command
             .args([
                 "-accel",
                 "tcg,thread=multi",
@@ -104,22 +130,20 @@ impl Disk {
             .arg("-initrd")
             .arg(self.dir.join("initramfs"))
             .args(["-append", &format!("{} {more}", entry.options)])
-            .args(["-drive", &drive, "-device", "nvme,drive=disk,serial=1"])
+            // A disk with a write cache, which it empties when it is told to flush.
+            .args([
+                "-blockdev",
+                drive,
+                "-device",
+                "nvme,drive=disk,serial=1,write-cache=on",
+            ])
             .args([
                 "-netdev",
                 "user,id=net",
                 "-device",
                 "virtio-net-pci,netdev=net,romfile=",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Machine {
-            child,
-            log,
-            started: Instant::now(),
-        }
+            ]);
+        Machine::run(&mut command, log)
     }
 }
 
@@ -169,6 +193,27 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// Starts QEMU; what the machine says goes to `log`. One that says nothing for long has got stuck in the emulator,
+    /// which happens where others use the processors: it is started again.
+    pub(crate) fn run(command: &mut Command, log: PathBuf) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        for _ in 0..STARTS_MAX {
+            let mut machine = Self {
+                child: command.spawn().unwrap(),
+                log: log.clone(),
+                started: Instant::now(),
+            };
+            while machine.started.elapsed() < SILENT_MAX {
+                if !machine.said().is_empty() || machine.child.try_wait().unwrap().is_some() {
+                    return machine;
+                }
+                sleep(POLL);
+            }
+            println!("a machine said nothing for {SILENT_MAX:?}, and is started again");
+        }
+        panic!("a machine said nothing, {STARTS_MAX} times");
+    }
+
     /// Returns what it has said so far.
     pub(crate) fn said(&self) -> String {
         // The log may end within a character.
@@ -188,7 +233,7 @@ impl Machine {
                 return self.said().contains(words);
             }
             self.check_time();
-            sleep(Duration::from_millis(20));
+            sleep(POLL);
         }
     }
 
@@ -196,7 +241,7 @@ impl Machine {
     pub(crate) fn wait(mut self) -> String {
         while self.child.try_wait().unwrap().is_none() {
             self.check_time();
-            sleep(Duration::from_millis(20));
+            sleep(POLL);
         }
         self.said()
     }

@@ -1,0 +1,116 @@
+//! What a machine wrote to its disk, in order, and what of it a power cut leaves.
+//!
+//! QEMU's `blklogwrites` keeps each write and each flush of the machine, in the format of the kernel's
+//! dm-log-writes. A disk with a write cache promises what was written before the last flush, and nothing of
+//! what came after: of that, any part may be there, in any order.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::support::chance::Chance;
+
+const SECTOR: usize = 512;
+const MAGIC: u64 = 0x006a_7366_7773_6872;
+const FLUSH: u64 = 1;
+const FUA: u64 = 2;
+const DISCARD: u64 = 4;
+
+/// What is left of what was not flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unflushed {
+    /// Nothing.
+    None,
+    /// Some writes, whole.
+    Some,
+    /// Some sectors of some writes.
+    Torn,
+}
+
+/// A write, or a flush.
+#[derive(Debug)]
+struct Entry {
+    sector: u64,
+    flags: u64,
+    bytes: Vec<u8>,
+}
+
+/// What a machine wrote.
+#[derive(Debug)]
+pub(crate) struct WriteLog(Vec<Entry>);
+
+impl WriteLog {
+    /// Reads the log of a machine that was killed: its head may lag behind, so it is read until nothing follows.
+    pub(crate) fn read(path: &Path) -> Self {
+        let log = fs::read(path).unwrap();
+        let number = |at: usize| u64::from_le_bytes(log[at..at + 8].try_into().unwrap());
+        // A machine that is killed before its first write has not even a head.
+        if log.len() < SECTOR || number(0) == 0 {
+            return Self(Vec::new());
+        }
+        assert_eq!(number(0), MAGIC, "not a log of writes");
+        assert_eq!(log[24..28], u32::try_from(SECTOR).unwrap().to_le_bytes());
+        let mut entries = Vec::new();
+        let mut at = SECTOR;
+        while at + SECTOR <= log.len() {
+            let (sector, sectors, flags) = (number(at), number(at + 8), number(at + 16));
+            if (sectors, flags) == (0, 0) {
+                break;
+            }
+            at += SECTOR;
+            let length = match flags & DISCARD {
+                0 => usize::try_from(sectors).unwrap() * SECTOR,
+                _ => 0,
+            };
+            // Cut off while it was written down: it never reached the disk either.
+            let Some(bytes) = log.get(at..at + length) else {
+                break;
+            };
+            entries.push(Entry {
+                sector,
+                flags,
+                bytes: bytes.to_vec(),
+            });
+            at += length;
+        }
+        Self(entries)
+    }
+
+    /// Writes to `image`, which is the disk as it was before, what is on it after the cut. Returns how many writes
+    /// were certain, how many were not, and how many of these were left out or torn.
+    pub(crate) fn replay(
+        &self,
+        image: &Path,
+        unflushed: Unflushed,
+        chance: &mut Chance,
+    ) -> (usize, usize, usize) {
+        let disk = fs::OpenOptions::new().write(true).open(image).unwrap();
+        let certain = self.0.iter().rposition(|entry| entry.flags & FLUSH != 0);
+        let certain = certain.map_or(0, |last| last + 1);
+        let (mut uncertain, mut lost) = (0, 0);
+        for (index, entry) in self.0.iter().enumerate() {
+            let at = entry.sector * SECTOR as u64;
+            if index < certain || entry.flags & FUA != 0 {
+                disk.write_all_at(&entry.bytes, at).unwrap();
+                continue;
+            }
+            uncertain += usize::from(!entry.bytes.is_empty());
+            match (unflushed, chance.among(0..3)) {
+                (Unflushed::Some, 0 | 1) | (Unflushed::Torn, 0) => {
+                    disk.write_all_at(&entry.bytes, at).unwrap();
+                }
+                (Unflushed::Torn, 1) => {
+                    for (number, sector) in entry.bytes.chunks(SECTOR).enumerate() {
+                        if chance.among(0..2) == 0 {
+                            disk.write_all_at(sector, at + (number * SECTOR) as u64)
+                                .unwrap();
+                        }
+                    }
+                    lost += 1;
+                }
+                _ => lost += usize::from(!entry.bytes.is_empty()),
+            }
+        }
+        (certain, uncertain, lost)
+    }
+}
