@@ -5,16 +5,21 @@
 //! seeing them read-only. It has to happen while there is one thread: others inherit what the first one sees.
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{CWD, StatVfsMountFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount,
+};
 use treeferry_core::error::Error;
-use treeferry_sysroot::host::{Mounts, Overlay, ThisMachine};
+use treeferry_sysroot::host::{Access, Mounts, Overlay, ThisMachine};
 
 use crate::failure::{Failure, Result};
 
@@ -119,6 +124,24 @@ fn go_to(seen: &Seen) -> std::io::Result<()> {
     Ok(rustix::process::chroot(".")?)
 }
 
+/// Returns an overlay that is mounted nowhere yet.
+fn make(overlay: &Overlay) -> rustix::io::Result<OwnedFd> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, path) in [
+        ("lowerdir", &overlay.lower),
+        ("upperdir", &overlay.upper),
+        ("workdir", &overlay.work),
+    ] {
+        fsconfig_set_string(&fs, key, path.as_os_str().as_bytes())?;
+    }
+    fsconfig_create(&fs)?;
+    let attributes = match overlay.access {
+        Access::ReadWrite => MountAttrFlags::empty(),
+        Access::ReadOnly => MountAttrFlags::MOUNT_ATTR_RDONLY,
+    };
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
 /// Mounts where everybody sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outside;
@@ -128,12 +151,19 @@ impl Mounts for Outside {
         let Some(outside) = OUTSIDE.get() else {
             return ThisMachine.overlay(overlay);
         };
+        // Made in here, where what it lies on can be written to, and put in place out there.
+        let failed = |e: Errno| {
+            let problem = "no overlay can be mounted there";
+            Error::io(problem, std::io::Error::from(e)).about(overlay.target.clone())
+        };
+        let made = make(overlay).map_err(failed)?;
         std::thread::scope(|scope| {
-            let mount = || {
+            let put = || {
                 go_to(outside).map_err(|e| Error::io("what others see cannot be changed", e))?;
-                ThisMachine.overlay(overlay)
+                let from_here = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                move_mount(&made, "", CWD, &overlay.target, from_here).map_err(failed)
             };
-            let done = scope.spawn(mount).join();
+            let done = scope.spawn(put).join();
             done.unwrap_or_else(|_| Err(Error::invalid("mounting was cut off")))
         })
     }
