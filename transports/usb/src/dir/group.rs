@@ -32,6 +32,8 @@ pub(super) struct Group {
 #[derive(Debug)]
 struct Work {
     path: String,
+    /// How many directories for files there are in it.
+    dirs: u64,
     _lock: OwnedFd,
 }
 
@@ -74,19 +76,20 @@ impl Group {
     /// Returns a new name in our own directory, which is made by the first call.
     pub(super) fn new_name(&self, root: &Root, lock_wait: Duration) -> Result<String> {
         let mut work = locked(&self.work);
-        let dir = match &mut *work {
-            Some(work) => work.path.clone(),
+        let work = match &mut *work {
+            Some(work) => work,
             none => {
                 // Who has just made a directory and not locked it yet is not dead.
                 let _lock = lock::lock(root, lock_wait)?;
                 remove_dead(root)?;
-                none.insert(make_work(root)?).path.clone()
+                none.insert(make_work(root)?)
             }
         };
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
-        let dir = format!("{dir}/{}", number / FILES_A_DIR);
-        if number.is_multiple_of(FILES_A_DIR) || root.open_dir(&dir).is_err() {
+        let dir = format!("{}/{}", work.path, number / FILES_A_DIR);
+        if number / FILES_A_DIR >= work.dirs {
             root.make_dirs(&dir)?;
+            work.dirs = number / FILES_A_DIR + 1;
         }
         Ok(format!("{dir}/{number}"))
     }
@@ -265,7 +268,11 @@ fn make_work(root: &Root) -> Result<Work> {
         let failed = |e| root.failed("cannot be locked", &path, e);
         let dir = root.open_dir(&path).map_err(failed)?;
         if try_lock(&dir).map_err(failed)? {
-            return Ok(Work { path, _lock: dir });
+            return Ok(Work {
+                path,
+                dirs: 0,
+                _lock: dir,
+            });
         }
         // Somebody else looks whether it is one of the dead.
         number += 1;
@@ -275,7 +282,7 @@ fn make_work(root: &Root) -> Result<Work> {
 impl Drop for Inner {
     fn drop(&mut self) {
         let work = locked(&self.group.work).take();
-        let Some(Work { path, _lock }) = work else {
+        let Some(Work { path, _lock, .. }) = work else {
             return;
         };
         // What was gathered and never needed goes: nobody was told that it is durable.
