@@ -300,7 +300,9 @@ impl Contents {
         }
         if self.recent.len() >= REMEMBERED_MAX {
             self.forgotten |= !self.older.is_empty();
-            self.older = std::mem::take(&mut self.recent);
+            // Neither table is given up: what came in its place would lie elsewhere on the heap.
+            std::mem::swap(&mut self.older, &mut self.recent);
+            self.recent.clear();
         }
         self.recent.insert(name, staged);
         match &mut self.due {
