@@ -191,7 +191,11 @@ async fn flip_delta(
             }
             Ok(()) => {
                 tally.harmless += 1;
-                assert_eq!(objects(&repo).await, after, "bit {bit}");
+                let found = objects(&repo).await;
+                // All that should come; of what nobody signed also the same bytes as another kind of
+                // object, which nothing names.
+                assert!(found.is_superset(&after), "bit {bit}: {found:?}");
+                assert!(verifier.is_none() || found == after, "bit {bit}: {found:?}");
                 repo = scene.repo(held).await;
             }
         }
