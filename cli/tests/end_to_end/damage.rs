@@ -63,7 +63,8 @@ fn a_file_that_rots_without_a_change_of_length_is_found_and_healed() {
 
 #[test]
 fn a_rotten_object_comes_along_only_where_the_source_is_vouched_for() {
-    for suffix in [".file", ".dirtree"] {
+    // A bit of a file's content, and of a directory's group: what names others would lead astray.
+    for suffix in [".file", ".dirmeta"] {
         let place = Place::new();
         make_plain(&place.join("tree"), 3);
         let source = place.init("source", "bare-user");

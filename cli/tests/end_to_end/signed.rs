@@ -177,7 +177,7 @@ fn a_commit_that_openssl_signed_is_pulled_and_no_other() {
     is_refused(&place, &server, &trusted, &refused);
     treeferry(&repo, ["pull", "origin", "main"]).failure_naming(&refused);
     fs::write(&beside, "borkborkbork").unwrap();
-    is_refused(&place, &server, &trusted, &[&head, "no signatures found"]);
+    is_refused(&place, &server, &trusted, &[&head, "No signatures found"]);
 
     fs::write(&beside, signed_dict("ostree.sign.spki", key.sign(&commit))).unwrap();
     let spki = format!("verification-spki-key={}", key.spki());
