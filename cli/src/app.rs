@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Su
 
 use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
-use crate::{output, own_mounts, usage, verbs};
+use crate::{arenas, output, own_mounts, usage, verbs};
 
 /// Record, move and write out whole filesystem trees, in the formats of OSTree
 #[derive(Debug, Parser)]
@@ -197,6 +197,9 @@ impl Verb {
 fn dispatch(app: App, name: Name) -> Result<()> {
     if app.global.version {
         return Ok(output::line(verbs::version::text(name))?);
+    }
+    if matches!(app.verb, Some(Verb::Bundle(_) | Verb::StaticDelta(_))) {
+        arenas::share_one();
     }
     if app.global.verbose {
         log_to_stderr();

@@ -1,6 +1,7 @@
 //! The `treeferry` command. Called by the name `ostree` it behaves as that one does.
 
 mod app;
+mod arenas;
 mod bucket;
 mod dates;
 mod delta_budget;

@@ -200,7 +200,7 @@ fn what_is_no_list_of_signatures_is_refused_and_not_fatal() {
     }
     let error = require(&verifier, DATA, Some(b"borkborkbork"), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Untrusted);
-    assert!(error.to_string().contains("no signatures found"), "{error}");
+    assert!(error.to_string().contains("No signatures found"), "{error}");
 }
 
 trait ParseType {
