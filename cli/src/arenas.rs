@@ -9,8 +9,8 @@ const ARENAS_MAX: &str = "MALLOC_ARENA_MAX";
 /// Begins this command again with one arena for all threads, unless somebody said how many.
 ///
 /// glibc gives each thread an arena of its own, and each keeps what was freed in it: a delta between
-/// two systems took 641 MiB to make, and takes 288 with one, in no more time. Nothing may have begun
-/// yet. Where this cannot be done the command goes on as it is.
+/// two systems took 641 MiB to make, and takes some 300 with one, in no more time. Nothing may have
+/// begun yet. Where this cannot be done the command goes on as it is.
 pub(crate) fn share_one() {
     let Ok(program) = std::env::current_exe() else {
         return;
