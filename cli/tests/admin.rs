@@ -1,6 +1,6 @@
 //! `admin`, from the command line: a machine is made, upgraded, rolled back, and killed.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,9 @@
 //! Archives, read and written beside the C command and the programs that archives come from.
 
-#![allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Options that change how a verb works, or what it prints, each seen to do so.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::io::Write;
 use std::path::Path;

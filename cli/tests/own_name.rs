@@ -1,6 +1,9 @@
 //! The command by its own name: help of every verb, clear refusals, and the demo.
 
-#![allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};

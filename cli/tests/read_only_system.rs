@@ -1,6 +1,6 @@
 //! A running system whose `/sysroot` and `/boot` are read-only: what changes it sees them writable, nobody else does.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::fs;
 use std::process::Command;

@@ -1,7 +1,10 @@
 //! What stands between a configured remote and its files: lists of mirrors, metalinks, cookies,
 //! headers, passwords, proxies.
 
-#![allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 

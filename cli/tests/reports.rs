@@ -1,6 +1,9 @@
 //! What the command reports by its own name: as JSON, in sums, to shells and in manual pages.
 
-#![allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 

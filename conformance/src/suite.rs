@@ -92,7 +92,7 @@ pub(crate) async fn spawned<T: Send + 'static>(
 }
 
 /// Panics with the failure of a check: what a test does.
-#[allow(clippy::panic)] // this is how a test fails
+#[allow(clippy::panic, reason = "this is how a test fails")]
 pub fn expect(outcome: Outcome) {
     if let Err(failed) = outcome {
         panic!("{failed}");
@@ -163,7 +163,7 @@ macro_rules! suite {
         macro_rules! $suite {
             ($d(#[$d attribute:meta])* $d name:ident, $d fixture:expr) => {
                 mod $d name {
-                    #[allow(unused_imports)] // the fixture's expression may need none of them
+                    #[allow(unused_imports, reason = "the fixture's expression may need none of them")]
                     use super::*;
 
                     $($(

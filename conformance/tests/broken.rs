@@ -3,7 +3,7 @@
 //! A suite that passes them is worth nothing; one that fails more than it must does not say what
 //! is wrong.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod faulty;
 

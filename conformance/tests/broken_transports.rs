@@ -1,6 +1,6 @@
 //! Transports that are wrong in exactly one way must fail exactly the checks that are about it.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod faulty_transport;
 mod memory_transport;

@@ -1,6 +1,6 @@
 //! Wrappers that inject faults: without faults they change nothing, and each fault is what it says.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod memory_fixture;
 mod memory_transport;

@@ -1,6 +1,6 @@
 //! Files in memory, under both suites of transports.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod memory_transport;
 

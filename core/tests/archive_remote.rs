@@ -1,6 +1,6 @@
 //! The archive layout over a transport that answers from a table, honestly or not.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! The archive over a writable transport: the order of a push, what a cut one leaves, and races.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! A bit that is flipped in a signed bundle, a delta, a signed summary or a signature: what it makes of
 //! these is refused, or as good as what they were.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

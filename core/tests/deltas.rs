@@ -1,6 +1,6 @@
 //! Deltas: into every kind of store, hostile parts, and what an apply may use.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! What a pull holds, and what a pull that fails leaves.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! The engine between places in memory: what it moves, what it refuses, what it leaves.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

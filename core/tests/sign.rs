@@ -1,7 +1,7 @@
 //! Signatures of `ostree sign`: vectors of RFC 8032, keys and signatures made by OpenSSL, and what
 //! verifiers make of one another.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 

@@ -254,7 +254,10 @@ impl Run {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 mod tests {
     use super::*;
 

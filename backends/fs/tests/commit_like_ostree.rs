@@ -671,7 +671,7 @@ async fn selinux_labels_are_given_alike() {
         );
         write(
             &format!("{files}.homedirs"),
-            "/home/root/.+\tsystem_u:object_r:root_home_t:s0\n",
+            "/home/admin/.+\tsystem_u:object_r:admin_home_t:s0\n",
         );
         write(&format!("{files}.subs_dist"), "/opt /usr\n");
         write(&format!("{files}.subs"), "/srv/home /home\n");
@@ -685,7 +685,7 @@ async fn selinux_labels_are_given_alike() {
             "opt/bin/w",
             "srv/home/joe/x",
             "home/joe/.profile",
-            "home/root/x",
+            "home/admin/x",
             "proc/x",
             "with space/a b",
             "usr/bin/axy",

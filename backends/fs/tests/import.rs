@@ -6,7 +6,7 @@ mod common;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -47,8 +47,37 @@ async fn put_one(repo: &FsRepo, object: Incoming) -> treeferry_core::Result<Put>
     put
 }
 
-fn object_path(repo: &Path, name: &ObjectName, layout: ContentLayout) -> std::path::PathBuf {
+fn object_path(repo: &Path, name: &ObjectName, layout: ContentLayout) -> PathBuf {
     repo.join("objects").join(name.loose_path(layout))
+}
+
+/// A repository to take from, and one to put into.
+struct Two {
+    dir: tempfile::TempDir,
+    from: FsRepo,
+    to: FsRepo,
+    from_path: PathBuf,
+    to_path: PathBuf,
+}
+
+async fn two(theirs: FsMode, ours: FsMode) -> Two {
+    let dir = tempfile::tempdir().unwrap();
+    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
+    Two {
+        from: create(&from_path, theirs).await,
+        to: create(&to_path, ours).await,
+        dir,
+        from_path,
+        to_path,
+    }
+}
+
+/// Records a file of 1 000 bytes, which it writes into `dir` first.
+async fn put_noise(repo: &FsRepo, dir: &Path) -> ObjectName {
+    let content = dir.join("content");
+    std::fs::write(&content, noise(1000)).unwrap();
+    let recorded = recorded(&content, Takeover::Reflink);
+    put_one(repo, recorded).await.unwrap().name
 }
 
 #[tokio::test]
@@ -236,14 +265,14 @@ async fn objects_of_the_same_mode_are_linked_and_others_are_not() {
     };
     let modes = [FsMode::BareUser, FsMode::Archive];
     for (theirs, ours) in modes.into_iter().flat_map(|a| modes.map(|b| (a, b))) {
-        let dir = tempfile::tempdir().unwrap();
-        let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-        let from = create(&from_path, theirs).await;
-        let to = create(&to_path, ours).await;
-        let content = dir.path().join("content");
-        std::fs::write(&content, noise(1000)).unwrap();
-        let recorded = recorded(&content, Takeover::Reflink);
-        let name = put_one(&from, recorded).await.unwrap().name;
+        let Two {
+            dir,
+            from,
+            to,
+            from_path,
+            to_path,
+        } = two(theirs, ours).await;
+        let name = put_noise(&from, dir.path()).await;
         let put = put_one(&to, lent(&from, name).await).await.unwrap();
         assert_eq!((put.name, put.stored), (name, Stored::New));
         let inode = |repo: &Path, mode| {
@@ -260,14 +289,14 @@ async fn objects_of_the_same_mode_are_linked_and_others_are_not() {
 async fn an_object_that_belongs_to_somebody_else_is_copied_and_not_linked() {
     for mode in [FsMode::Bare, FsMode::BareUser, FsMode::BareUserOnly] {
         for (owner, linked) in [(0, true), (1234, false)] {
-            let dir = tempfile::tempdir().unwrap();
-            let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-            let from = create(&from_path, mode).await;
-            let to = create(&to_path, mode).await;
-            let content = dir.path().join("content");
-            std::fs::write(&content, noise(1000)).unwrap();
-            let recorded = recorded(&content, Takeover::Reflink);
-            let name = put_one(&from, recorded).await.unwrap().name;
+            let Two {
+                dir,
+                from,
+                to,
+                from_path,
+                to_path,
+            } = two(mode, mode).await;
+            let name = put_noise(&from, dir.path()).await;
             let theirs = object_path(&from_path, &name, ContentLayout::Bare);
             // In mode bare files have owners of their own, and the directory tells whose it is.
             let given = match mode {
@@ -290,14 +319,14 @@ async fn an_object_that_belongs_to_somebody_else_is_copied_and_not_linked() {
 
 #[tokio::test]
 async fn a_damaged_object_is_not_linked() {
-    let dir = tempfile::tempdir().unwrap();
-    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-    let from = create(&from_path, FsMode::BareUser).await;
-    let to = create(&to_path, FsMode::BareUser).await;
-    let content = dir.path().join("content");
-    std::fs::write(&content, noise(1000)).unwrap();
-    let recorded = recorded(&content, Takeover::Reflink);
-    let name = put_one(&from, recorded).await.unwrap().name;
+    let Two {
+        dir,
+        from,
+        to,
+        from_path,
+        to_path: _to_path,
+    } = two(FsMode::BareUser, FsMode::BareUser).await;
+    let name = put_noise(&from, dir.path()).await;
     let object = object_path(&from_path, &name, ContentLayout::Bare);
     std::fs::write(object, noise(999)).unwrap();
     let refused = put_one(&to, lent(&from, name).await).await;
@@ -327,12 +356,13 @@ async fn metadata_is_linked_between_all_modes_unless_others_may_write_it() {
     let modes = [FsMode::BareUser, FsMode::Archive, FsMode::BareUserOnly];
     for (theirs, ours) in modes.into_iter().flat_map(|a| modes.map(|b| (a, b))) {
         for bits in [0o644, 0o664] {
-            let dir = tempfile::tempdir().unwrap();
-            let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-            let (from, to) = (
-                create(&from_path, theirs).await,
-                create(&to_path, ours).await,
-            );
+            let Two {
+                dir: _dir,
+                from,
+                to,
+                from_path,
+                to_path,
+            } = two(theirs, ours).await;
             let name = put_dirmeta(&from).await;
             set_bits(&object_path(&from_path, &name, ContentLayout::Bare), bits);
             let put = put_one(&to, lent_metadata(&from, name)).await.unwrap();
@@ -352,10 +382,13 @@ async fn metadata_is_linked_between_all_modes_unless_others_may_write_it() {
 
 #[tokio::test]
 async fn damaged_metadata_is_not_linked() {
-    let dir = tempfile::tempdir().unwrap();
-    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-    let from = create(&from_path, FsMode::BareUser).await;
-    let to = create(&to_path, FsMode::BareUser).await;
+    let Two {
+        dir: _dir,
+        from,
+        to,
+        from_path,
+        to_path: _to_path,
+    } = two(FsMode::BareUser, FsMode::BareUser).await;
     let name = put_dirmeta(&from).await;
     let object = object_path(&from_path, &name, ContentLayout::Bare);
     let mut bytes = std::fs::read(&object).unwrap();
@@ -369,14 +402,14 @@ async fn damaged_metadata_is_not_linked() {
 #[tokio::test]
 async fn what_is_vouched_for_is_linked_unread_and_what_must_be_copied_is_verified() {
     for (ours, linked) in [(FsMode::BareUser, true), (FsMode::Archive, false)] {
-        let dir = tempfile::tempdir().unwrap();
-        let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-        let from = create(&from_path, FsMode::BareUser).await;
-        let to = create(&to_path, ours).await;
-        let content = dir.path().join("content");
-        std::fs::write(&content, noise(1000)).unwrap();
-        let recorded = recorded(&content, Takeover::Reflink);
-        let name = put_one(&from, recorded).await.unwrap().name;
+        let Two {
+            dir,
+            from,
+            to,
+            from_path,
+            to_path,
+        } = two(FsMode::BareUser, ours).await;
+        let name = put_noise(&from, dir.path()).await;
         let object = object_path(&from_path, &name, ContentLayout::Bare);
         std::fs::write(&object, noise(999)).unwrap();
         let put = put_one(&to, lent(&from, name).await.vouched()).await;
@@ -394,14 +427,14 @@ async fn what_is_vouched_for_is_linked_unread_and_what_must_be_copied_is_verifie
 
 #[tokio::test]
 async fn what_is_vouched_for_and_not_linked_is_verified_in_an_archive_too() {
-    let dir = tempfile::tempdir().unwrap();
-    let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-    let from = create(&from_path, FsMode::Archive).await;
-    let to = create(&to_path, FsMode::Archive).await;
-    let content = dir.path().join("content");
-    std::fs::write(&content, noise(1000)).unwrap();
-    let recorded = recorded(&content, Takeover::Reflink);
-    let name = put_one(&from, recorded).await.unwrap().name;
+    let Two {
+        dir,
+        from,
+        to,
+        from_path,
+        to_path: _to_path,
+    } = two(FsMode::Archive, FsMode::Archive).await;
+    let name = put_noise(&from, dir.path()).await;
     let object = object_path(&from_path, &name, ContentLayout::Archive);
     let mut bytes = std::fs::read(&object).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -433,10 +466,13 @@ async fn files_are_linked_into_mode_bare_user_only_if_they_show_all_there_is_to_
         (with_xattrs, 0o640, None),
     ];
     for (header, bits, linked) in cases {
-        let dir = tempfile::tempdir().unwrap();
-        let (from_path, to_path) = (dir.path().join("from"), dir.path().join("to"));
-        let from = create(&from_path, FsMode::BareUser).await;
-        let to = create(&to_path, FsMode::BareUserOnly).await;
+        let Two {
+            dir,
+            from,
+            to,
+            from_path,
+            to_path,
+        } = two(FsMode::BareUser, FsMode::BareUserOnly).await;
         let content = dir.path().join("content");
         std::fs::write(&content, noise(1000)).unwrap();
         let payload = Payload::Local(local(&content, Takeover::Reflink));

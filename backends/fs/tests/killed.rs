@@ -1,6 +1,6 @@
 //! Writers killed at any moment: what was acknowledged is there, what was not is whole or nothing.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

@@ -1,6 +1,6 @@
 //! Static deltas, bundles and repair, beside the C `ostree`.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

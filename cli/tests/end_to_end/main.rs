@@ -1,6 +1,6 @@
 //! The command as its users have it: over HTTP, beside the C `ostree`, killed, and lied to.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,9 @@
 //! The command by the name `ostree`, call by call beside the C one on the same repositories.
 
-#![allow(clippy::unwrap_used)] // a test that cannot be set up has failed
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod beside;
 mod editor;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::guest::printed;
 use crate::support::run::Ran;
-use crate::vm::Machine;
+use crate::vm::{Machine, qemu};
 
 const MIB: u64 = 1 << 20;
 /// Where the partitions begin and how long they are, MiB: `/boot`, and the physical root.
@@ -118,19 +118,8 @@ impl Pc {
             .set_len(MIB)
             .unwrap();
         let code = self.parts.join("usr/share/OVMF/OVMF_CODE_4M.fd");
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = qemu(1024, &log);
         command
-            .args([
-                "-accel",
-                "tcg,thread=multi",
-                "-M",
-                "q35",
-                "-m",
-                "1024",
-                "-display",
-                "none",
-            ])
-            .args(["-nodefaults", "-serial", &format!("file:{}", text(&log))])
             .args([
                 "-drive",
                 &format!(
@@ -144,12 +133,6 @@ impl Pc {
                     "if=pflash,format=raw,unit=1,file={}",
                     text(&self.dir.join("variables.fd"))
                 ),
-            ])
-            .args([
-                "-netdev",
-                "user,id=net",
-                "-device",
-                "virtio-net-pci,netdev=net,romfile=",
             ]);
         let disks = [
             ("disk", Some(&*self.dir.join("disk.img"))),

@@ -3,7 +3,7 @@
 //!
 //! Run in release (`.ci/test` does): everything in a machine is emulated, and slow enough as it is.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod firmware;
 mod guest;

@@ -111,20 +111,9 @@ impl Disk {
     fn start(&self, entry: &Entry, more: &str, drive: &str) -> Machine {
         let log = self.dir.join("serial.log");
         fs::write(&log, "").unwrap();
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = qemu(512, &log);
         command
-            .args([
-                "-accel",
-                "tcg,thread=multi",
-                "-M",
-                "q35",
-                "-m",
-                "512",
-                "-display",
-                "none",
-                "-no-reboot",
-            ])
-            .args(["-nodefaults", "-serial", &format!("file:{}", log.display())])
+            .arg("-no-reboot")
             .arg("-kernel")
             .arg(self.dir.join("kernel"))
             .arg("-initrd")
@@ -136,12 +125,6 @@ impl Disk {
                 drive,
                 "-device",
                 "nvme,drive=disk,serial=1,write-cache=on",
-            ])
-            .args([
-                "-netdev",
-                "user,id=net",
-                "-device",
-                "virtio-net-pci,netdev=net,romfile=",
             ]);
         Machine::run(&mut command, log)
     }
@@ -267,4 +250,16 @@ impl Drop for Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// QEMU with so much memory, a network of its own, and a serial line that is written to `log`.
+pub(crate) fn qemu(memory_mib: u32, log: &Path) -> Command {
+    let mut command = Command::new("qemu-system-x86_64");
+    command
+        .args(["-accel", "tcg,thread=multi", "-M", "q35"])
+        .args(["-m", &memory_mib.to_string(), "-display", "none"])
+        .args(["-nodefaults", "-serial", &format!("file:{}", log.display())])
+        .args(["-netdev", "user,id=net"])
+        .args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+    command
 }

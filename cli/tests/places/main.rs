@@ -1,6 +1,6 @@
 //! Addresses, and commits that travel between places of every kind.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../../../transports/usb/tests/support/media.rs"]
 mod media;

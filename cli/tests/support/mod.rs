@@ -1,6 +1,6 @@
 //! What the end-to-end tests share: running both commands, odd trees, web servers.
 
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod chance;
 pub(crate) mod forge;

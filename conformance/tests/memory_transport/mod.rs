@@ -1,6 +1,6 @@
 //! Files in memory as a fixture.
 
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;

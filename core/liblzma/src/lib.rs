@@ -97,7 +97,7 @@ fn failed(error: LzmaError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)] // a panic is a failed test
+    #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
     use std::io::Cursor;
 

@@ -1,6 +1,6 @@
 //! The verdicts that `gpgv` gives, on keys and signatures that `gpg` made.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -61,7 +61,7 @@ pub trait ScratchFile: Debug + Send + Sync {
 }
 
 /// The received bytes of a [`ScratchFile`].
-#[allow(missing_debug_implementations)] // a reader has nothing to show
+#[allow(missing_debug_implementations, reason = "a reader has nothing to show")]
 pub enum ScratchContent {
     /// A plain file on this machine.
     File(LocalFile),

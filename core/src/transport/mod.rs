@@ -161,7 +161,7 @@ impl Debug for FetchedFile {
 }
 
 /// What to write.
-#[allow(missing_debug_implementations)] // a stream has nothing to show
+#[allow(missing_debug_implementations, reason = "a stream has nothing to show")]
 pub enum PutBody {
     /// Bytes at hand.
     Bytes(Bytes),

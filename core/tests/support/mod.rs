@@ -1,6 +1,10 @@
 //! Small trees in memory, and sources that misbehave.
 
-#![allow(dead_code, clippy::unwrap_used)] // each test uses a part; a panic is a failed test
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses a part; a panic is a failed test"
+)]
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
 //! What the client makes of the answers of servers, good and bad.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! The client against nginx: in the clear, over TLS, and over HTTP/2.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 #[path = "support/nginx.rs"]

@@ -1,6 +1,6 @@
 //! Our server and our client with repositories and commands of the C implementation.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

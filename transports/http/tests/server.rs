@@ -1,6 +1,6 @@
 //! What our server answers, to our client and to hostile ones.
 
-#![allow(clippy::unwrap_used)] // a test may panic
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Answers that the servers at hand do not give: redirects, a clock that is wrong; and a proxy.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::sync::{Arc, Mutex};
 

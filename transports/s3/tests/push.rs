@@ -1,6 +1,6 @@
 //! Pushes to a bucket of a real server, and what a plain `ostree` pulls from it over HTTP.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 
@@ -199,17 +199,7 @@ async fn a_push_through_a_bad_line_completes_and_readers_see_no_error() {
     )
     .await;
     let done = Arc::new(AtomicBool::new(false));
-    let reading = {
-        let (address, done) = (address.clone(), Arc::clone(&done));
-        tokio::task::spawn_blocking(move || {
-            let mut pulls = 0;
-            while !done.load(Ordering::Acquire) {
-                Client::new(&address).pull("os");
-                pulls += 1;
-            }
-            pulls
-        })
-    };
+    let reading = pull_until(&address, &done);
     let mut last = String::new();
     for round in 0..20 {
         for number in 0..8 {
@@ -445,17 +435,7 @@ async fn pulls_under_way_while_a_bucket_is_pruned_miss_nothing() {
     let store = open_archive(&address, seaweed().port).await;
     push(&origin, &store).await.unwrap();
     let done = Arc::new(AtomicBool::new(false));
-    let reading = {
-        let (address, done) = (address.clone(), Arc::clone(&done));
-        tokio::task::spawn_blocking(move || {
-            let mut pulls = 0;
-            while !done.load(Ordering::Acquire) {
-                Client::new(&address).pull("os");
-                pulls += 1;
-            }
-            pulls
-        })
-    };
+    let reading = pull_until(&address, &done);
     let repo = Repo::new(Arc::new(store.clone()));
     let mut options = PruneOptions::default();
     options.roots = PruneRoots::Refs;
@@ -608,4 +588,17 @@ async fn anybody_may_read_what_is_public_and_nobody_may_write_it() {
     assert!(remote.fetch(&commit).await.unwrap().is_some());
     let refused = BucketTransport::open_for_writing(&address, anonymous).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Denied);
+}
+
+/// Pulls again and again, as clients of their own, until it is `done`; returns how often.
+fn pull_until(address: &str, done: &Arc<AtomicBool>) -> tokio::task::JoinHandle<u32> {
+    let (address, done) = (address.to_owned(), Arc::clone(done));
+    tokio::task::spawn_blocking(move || {
+        let mut pulls = 0;
+        while !done.load(Ordering::Acquire) {
+            Client::new(&address).pull("os");
+            pulls += 1;
+        }
+        pulls
+    })
 }

@@ -1,6 +1,6 @@
 //! The transport itself: the suites over real servers, and answers that servers give in bad moments.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! A repository in a directory, in the archive layout, under all suites.
 
-#![allow(clippy::unwrap_used)] // a place that cannot be made has failed
+#![allow(clippy::unwrap_used, reason = "a place that cannot be made has failed")]
 
 #[path = "support/media.rs"]
 mod media;

@@ -1,6 +1,6 @@
 //! A directory as a place for files: what is put is there whole, under its own name, or not at all.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,6 +1,6 @@
 //! The same on FAT, exFAT and ext4, each behind its real driver.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 #[path = "support/media.rs"]
 mod media;

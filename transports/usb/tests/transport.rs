@@ -1,7 +1,7 @@
 //! Directories under the suites of transports: where the tests run, and on FAT, exFAT and ext4, each
 //! behind its real driver.
 
-#![allow(clippy::unwrap_used)] // a panic is a failed test
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 #[path = "support/media.rs"]
 mod media;
@@ -36,7 +36,7 @@ struct Above {
     _held: Held,
 }
 
-#[allow(dead_code)] // they are there to be dropped
+#[allow(dead_code, reason = "they are there to be dropped")]
 enum Held {
     Nothing(tempfile::TempDir),
     Medium(Medium),

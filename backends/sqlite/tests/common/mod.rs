@@ -1,6 +1,6 @@
 //! What the tests share.
 
-#![allow(dead_code)] // each test binary uses a part
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod work;
 

@@ -34,7 +34,7 @@ pub trait PartSource: Send + Sync {
 }
 
 /// The file of a part.
-#[allow(missing_debug_implementations)] // a reader has nothing to show
+#[allow(missing_debug_implementations, reason = "a reader has nothing to show")]
 pub struct PartFile {
     /// Its bytes. **Blocking** to read.
     pub reader: Box<dyn std::io::Read + Send>,

@@ -229,6 +229,11 @@ async fn read_branch(
 
 /// Moves each ref from what it held when the pull began to what was pulled.
 pub(super) async fn move_refs(repo: &Repo, planned: Vec<Planned>) -> Result<Vec<PulledRef>> {
+    // Read before any ref moves: once one has, nothing may fail that is not about refs.
+    let mut ends = Vec::with_capacity(planned.len());
+    for planned in &planned {
+        ends.push(EndOfLife::of(&repo.load_commit(&planned.commit).await?));
+    }
     let updates: Vec<_> = planned.iter().filter_map(update).collect();
     let answers = repo.refs().update_refs(&updates).await?;
     for (update, answer) in updates.iter().zip(answers) {
@@ -245,19 +250,17 @@ pub(super) async fn move_refs(repo: &Repo, planned: Vec<Planned>) -> Result<Vec<
             return Err(error.about(Subject::Ref(update.name.to_string())));
         }
     }
-    let mut pulled = Vec::with_capacity(planned.len());
-    for planned in planned {
-        pulled.push(PulledRef {
-            name: planned.name,
-            before: match planned.before {
-                Some(RefValue::Commit(commit)) => Some(commit),
-                _ => None,
-            },
-            now: planned.commit,
-            end_of_life: EndOfLife::of(&repo.load_commit(&planned.commit).await?),
-        });
-    }
-    Ok(pulled)
+    let pulled = planned.into_iter().zip(ends);
+    let pulled = pulled.map(|(planned, end_of_life)| PulledRef {
+        name: planned.name,
+        before: match planned.before {
+            Some(RefValue::Commit(commit)) => Some(commit),
+            _ => None,
+        },
+        now: planned.commit,
+        end_of_life,
+    });
+    Ok(pulled.collect())
 }
 
 fn update(planned: &Planned) -> Option<RefUpdate> {

@@ -124,7 +124,7 @@ async fn verified(
     let Some(kept) = cache.read().await? else {
         return Ok(None);
     };
-    match verify(pool, policy, Some(&kept)).await {
+    match verify(pool, policy, &kept, "its summary").await {
         Ok(()) => Ok(Some(kept)),
         Err(error) => {
             tracing::debug!(%error, "the summary that was kept is not used");
@@ -210,12 +210,11 @@ async fn read_verified(
     let mut reads = 0;
     loop {
         let read = || source.repo.read_summary();
-        let summary = retrying(retry, || Box::pin(read())).await?;
-        if summary.is_none() {
+        let Some(summary) = retrying(retry, || Box::pin(read())).await? else {
             return Ok(None);
-        }
-        let refused = match verify(pool, policy, summary.as_ref()).await {
-            Ok(()) => return Ok(summary),
+        };
+        let refused = match verify(pool, policy, &summary, "its summary").await {
+            Ok(()) => return Ok(Some(summary)),
             Err(error) => error.about(Subject::Url(source.repo.describe())),
         };
         reads += 1;
@@ -226,23 +225,20 @@ async fn read_verified(
     }
 }
 
-async fn verify(pool: &Pool, policy: &VerifyPolicy, summary: Option<&SignedSummary>) -> Result<()> {
+/// Verifies a summary, or an index of some, called `what` in errors, if it must be signed.
+pub(super) async fn verify(
+    pool: &Pool,
+    policy: &VerifyPolicy,
+    signed: &SignedSummary,
+    what: &'static str,
+) -> Result<()> {
     let Trust::Signed(verifier) = &policy.summary else {
         return Ok(());
     };
-    let Some(signed) = summary.cloned() else {
-        let problem = "there is no summary, and a signed one is required";
-        return Err(Error::new(ErrorKind::Untrusted, problem));
-    };
-    let (verifier, now) = (verifier.clone(), policy.now_secs);
+    let (verifier, signed, now) = (verifier.clone(), signed.clone(), policy.now_secs);
     let verified = pool.run(move || {
-        require(
-            &*verifier,
-            &signed.summary,
-            signed.signature.as_deref(),
-            now,
-        )
-        .map(drop)
+        let beside = signed.signature.as_deref();
+        require(&*verifier, &signed.summary, beside, now).map(drop)
     });
-    verified.await.map_err(|e| e.context("its summary"))
+    verified.await.map_err(|e| e.context(what))
 }

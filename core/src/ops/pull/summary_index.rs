@@ -1,15 +1,13 @@
 //! Refs of remotes that have flatpak's index of summaries, and no summary that has them all.
 
-use super::summary::check_age;
+use super::summary::{check_age, verify};
 use super::{PullOptions, PullSource};
 use crate::codec::gunzip;
-use crate::error::{Error, ErrorKind, Result, Subject};
+use crate::error::{Error, Result, Subject};
 use crate::format::{Checksum, METADATA_BYTES_MAX, SubSummary, Summary, SummaryIndex, SummaryRef};
 use crate::ops::replicate::Retry;
 use crate::pool::Pool;
 use crate::repo::Repo;
-use crate::sign::{Trust, VerifyPolicy, require};
-use crate::store::SignedSummary;
 use crate::transport::retrying;
 
 /// The index of a remote, verified as its summary would have to be.
@@ -25,7 +23,7 @@ impl<'a> IndexedRefs<'a> {
     ///
     /// # Errors
     ///
-    /// [`Untrusted`](ErrorKind::Untrusted) when summaries must be signed and it is not.
+    /// [`Untrusted`](crate::ErrorKind::Untrusted) when summaries must be signed and it is not.
     pub(super) async fn read(
         pool: &Pool,
         source: &'a PullSource,
@@ -37,7 +35,8 @@ impl<'a> IndexedRefs<'a> {
             return Ok(None);
         };
         let about = |e: Error| e.about(Subject::Url(source.repo.describe()));
-        verify(pool, policy, &signed).await.map_err(about)?;
+        let verified = verify(pool, policy, &signed, "its index of summaries");
+        verified.await.map_err(about)?;
         let index = SummaryIndex::parse(&signed.summary);
         let index = index.map_err(|e| {
             let problem = "its index of summaries is not well formed";
@@ -103,20 +102,4 @@ impl<'a> IndexedRefs<'a> {
         };
         repo.pool().run(unpack).await.map_err(about)
     }
-}
-
-async fn verify(pool: &Pool, policy: &VerifyPolicy, signed: &SignedSummary) -> Result<()> {
-    let Trust::Signed(verifier) = &policy.summary else {
-        return Ok(());
-    };
-    let (verifier, signed, now) = (verifier.clone(), signed.clone(), policy.now_secs);
-    let verified = pool.run(move || {
-        let beside = signed.signature.as_deref();
-        require(&*verifier, &signed.summary, beside, now).map(drop)
-    });
-    let verified = verified.await;
-    verified.map_err(|e: Error| match e.kind() {
-        ErrorKind::Untrusted => e.context("its index of summaries"),
-        _ => e,
-    })
 }

@@ -1,6 +1,6 @@
 //! A real nginx on a free port, with a directory and certificates of its own.
 
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

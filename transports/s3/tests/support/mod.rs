@@ -1,6 +1,10 @@
 //! Real servers of buckets on free ports, and what stands between them and us.
 
-#![allow(dead_code, clippy::unwrap_used)] // each test binary uses its own part; a panic is a failed test
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part; a panic is a failed test"
+)]
 
 pub(crate) mod proxy;
 

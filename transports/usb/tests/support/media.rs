@@ -1,6 +1,6 @@
 //! Real media: images with a real filesystem, mounted by its real driver.
 
-#![allow(dead_code)] // each test binary uses its own part
+#![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
