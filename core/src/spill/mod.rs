@@ -18,6 +18,7 @@ mod run;
 
 pub(crate) use name_set::{Name, NameSet, SortedNames};
 pub use place::SpillPlace;
+pub use run::{FileRun, Record, Run};
 
 /// When, and where to, a set of names is written out.
 #[derive(Debug, Clone)]

@@ -4,22 +4,21 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::Spill;
-use super::run::{FileRun, Run};
+use super::run::{FileRun, Record, Run};
 use crate::error::Result;
 use crate::format::Checksum;
 use crate::pool::Pool;
 
+const NAME_BYTES: usize = 4 + 32;
+
 /// What sets hold: a checksum, and in which role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Name([u8; Name::BYTES]);
+pub(crate) struct Name([u8; NAME_BYTES]);
 
 impl Name {
-    /// How long one is.
-    pub(super) const BYTES: usize = 4 + 32;
-
     /// Names `checksum` in the role `role`. Names are ordered by role first.
     pub(crate) fn new(role: u32, checksum: &Checksum) -> Self {
-        let mut bytes = [0; Self::BYTES];
+        let mut bytes = [0; NAME_BYTES];
         bytes[..4].copy_from_slice(&role.to_be_bytes());
         bytes[4..].copy_from_slice(checksum.as_bytes());
         Self(bytes)
@@ -37,14 +36,17 @@ impl Name {
         bytes.copy_from_slice(&self.0[4..]);
         Checksum::from_bytes(bytes)
     }
+}
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+impl Record for Name {
+    const BYTES: usize = NAME_BYTES;
+
+    fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Takes a name from a slice of exactly its length.
-    pub(super) fn read(bytes: &[u8]) -> Self {
-        let mut name = [0; Self::BYTES];
+    fn read(bytes: &[u8]) -> Self {
+        let mut name = [0; NAME_BYTES];
         name.copy_from_slice(bytes);
         Self(name)
     }
@@ -60,7 +62,7 @@ pub(crate) struct NameSet {
 #[derive(Debug)]
 struct Inner {
     memory: HashSet<Name>,
-    runs: Vec<FileRun>,
+    runs: Vec<FileRun<Name>>,
     spill: Spill,
 }
 
@@ -191,30 +193,21 @@ impl Inner {
         drop(names);
         self.memory.clear();
         self.runs.push(run);
-        // Each is at least twice as long as the next: there are few, and each name is copied once
-        // for each time that the set doubles.
-        while let [.., long, short] = &self.runs[..]
-            && long.len() < 2 * short.len()
-        {
-            let merged = FileRun::merge(place.open()?, long, short)?;
-            self.runs.truncate(self.runs.len() - 2);
-            self.runs.push(merged);
-        }
-        Ok(())
+        FileRun::settle(&mut self.runs, &place)
     }
 }
 
 /// A set of names that does not grow any more, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct SortedNames {
-    runs: Arc<Vec<Run>>,
+    runs: Arc<Vec<Run<Name>>>,
     pool: Pool,
 }
 
 impl SortedNames {
     /// Returns of each name whether it is in the set.
     pub(crate) async fn contains(&self, names: Vec<Name>) -> Result<Vec<bool>> {
-        let find = |runs: &[Run], names: Vec<Name>| {
+        let find = |runs: &[Run<Name>], names: Vec<Name>| {
             let mut order: Vec<usize> = (0..names.len()).collect();
             order.sort_unstable_by_key(|at| names[*at]);
             let sorted: Vec<_> = order.iter().map(|at| names[*at]).collect();
@@ -245,7 +238,7 @@ impl SortedNames {
                 .checked_sub(1)
                 .map(|before| Name::new(before, &Checksum::from_bytes([0xff; 32]))),
         };
-        let read = move |runs: &[Run]| {
+        let read = move |runs: &[Run<Name>]| {
             let mut names = Vec::new();
             for run in runs {
                 names.extend(run.after(after.as_ref(), max)?);

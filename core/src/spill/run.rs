@@ -1,35 +1,49 @@
-//! Sorted names, in memory or in a file.
+//! Sorted records, in memory or in a file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::name_set::Name;
+use super::SpillPlace;
 use crate::error::{Error, Result};
 
-/// Names in one block of a file: what is read to look one up.
-const BLOCK_NAMES: usize = 128;
-/// Names read or written in one go where all of a file is.
-const STEP_NAMES: usize = 64 * BLOCK_NAMES;
+/// Records in one block of a file: what is read to look one up.
+const BLOCK_RECORDS: usize = 128;
+/// Records read or written in one go where all of a file is.
+const STEP_RECORDS: usize = 64 * BLOCK_RECORDS;
 
-/// Names in order, each once. All of it is **blocking**.
-#[derive(Debug)]
-pub(super) enum Run {
-    Memory(Vec<Name>),
-    File(FileRun),
+/// What runs hold: so many bytes each, which are in the order that the records are in.
+pub trait Record: Copy + Ord {
+    /// How long each is.
+    const BYTES: usize;
+
+    /// Returns the bytes of one.
+    fn as_bytes(&self) -> &[u8];
+
+    /// Takes one from a slice of exactly its length.
+    fn read(bytes: &[u8]) -> Self;
 }
 
-/// Names in a file, one after the other.
+/// Records in order, each once. All of it is **blocking**.
 #[derive(Debug)]
-pub(super) struct FileRun {
+pub enum Run<T> {
+    /// In memory.
+    Memory(Vec<T>),
+    /// In a file.
+    File(FileRun<T>),
+}
+
+/// Records in a file, one after the other.
+#[derive(Debug)]
+pub struct FileRun<T> {
     file: File,
     len: usize,
-    /// The first name of each block.
-    firsts: Vec<Name>,
+    /// The first record of each block.
+    firsts: Vec<T>,
 }
 
-impl Run {
-    /// Returns the names after `after`, at most `max` of them.
-    pub(super) fn after(&self, after: Option<&Name>, max: usize) -> Result<Vec<Name>> {
+impl<T: Record> Run<T> {
+    /// Returns the records after `after`, at most `max` of them.
+    pub fn after(&self, after: Option<&T>, max: usize) -> Result<Vec<T>> {
         match self {
             Self::Memory(names) => {
                 let from = after.map_or(0, |after| names.partition_point(|name| name <= after));
@@ -40,8 +54,8 @@ impl Run {
         }
     }
 
-    /// Marks those of `names`, which are in order, that are in here.
-    pub(super) fn find(&self, names: &[Name], mut found: impl FnMut(usize)) -> Result<()> {
+    /// Calls `found` with the place of each of `names`, which are in order, that is in here.
+    pub fn find(&self, names: &[T], mut found: impl FnMut(usize)) -> Result<()> {
         match self {
             Self::Memory(all) => {
                 let is_in = |name| all.binary_search(name).is_ok();
@@ -54,16 +68,16 @@ impl Run {
     }
 }
 
-impl FileRun {
-    /// Writes names, which are in order.
-    pub(super) fn write(file: File, names: &[Name]) -> Result<Self> {
+impl<T: Record> FileRun<T> {
+    /// Writes records, which are in order.
+    pub fn write(file: File, names: &[T]) -> Result<Self> {
         let mut writer = Writer::new(file);
         names.iter().try_for_each(|name| writer.push(*name))?;
         writer.finish()
     }
 
-    /// Makes one of two, which have no name in common.
-    pub(super) fn merge(file: File, a: &Self, b: &Self) -> Result<Self> {
+    /// Makes one of two, which have no record in common.
+    fn merge(file: File, a: &Self, b: &Self) -> Result<Self> {
         let mut writer = Writer::new(file);
         let (mut a, mut b) = (Reader::new(a), Reader::new(b));
         loop {
@@ -78,38 +92,52 @@ impl FileRun {
         }
     }
 
+    /// Merges the last of `runs` until each is at least twice as long as the next: there are few
+    /// then, and each record was copied once for each time that all of them doubled.
+    pub fn settle(runs: &mut Vec<Self>, place: &SpillPlace) -> Result<()> {
+        while let [.., long, short] = &runs[..]
+            && long.len < 2 * short.len
+        {
+            let merged = Self::merge(place.open()?, long, short)?;
+            runs.truncate(runs.len() - 2);
+            runs.push(merged);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    fn read(&self, from: usize, count: usize) -> Result<Vec<Name>> {
+    fn read(&self, from: usize, count: usize) -> Result<Vec<T>> {
         let count = count.min(self.len.saturating_sub(from));
-        let mut bytes = vec![0; count * Name::BYTES];
-        let offset = from as u64 * Name::BYTES as u64;
+        let mut bytes = vec![0; count * T::BYTES];
+        let offset = from as u64 * T::BYTES as u64;
         self.file
             .read_exact_at(&mut bytes, offset)
             .map_err(|e| Error::io("a temporary file cannot be read", e))?;
-        Ok(bytes.chunks_exact(Name::BYTES).map(Name::read).collect())
+        Ok(bytes.chunks_exact(T::BYTES).map(T::read).collect())
     }
 
-    fn block_of(&self, name: &Name) -> Option<usize> {
+    fn block_of(&self, name: &T) -> Option<usize> {
         self.firsts
             .partition_point(|first| first <= name)
             .checked_sub(1)
     }
 
-    fn after(&self, after: Option<&Name>, max: usize) -> Result<Vec<Name>> {
+    fn after(&self, after: Option<&T>, max: usize) -> Result<Vec<T>> {
         let block = after.and_then(|after| self.block_of(after)).unwrap_or(0);
         // What is at or before `after` is in this block only.
-        let mut names = self.read(block * BLOCK_NAMES, max.saturating_add(BLOCK_NAMES))?;
+        let mut names = self.read(block * BLOCK_RECORDS, max.saturating_add(BLOCK_RECORDS))?;
         let from = after.map_or(0, |after| names.partition_point(|name| name <= after));
         names.drain(..from);
         names.truncate(max);
         Ok(names)
     }
 
-    pub(super) fn find(&self, names: &[Name], mut found: impl FnMut(usize)) -> Result<()> {
-        let mut read: Option<(usize, Vec<Name>)> = None;
+    pub(super) fn find(&self, names: &[T], mut found: impl FnMut(usize)) -> Result<()> {
+        let mut read: Option<(usize, Vec<T>)> = None;
         for (at, name) in names.iter().enumerate() {
             let Some(block) = self.block_of(name) else {
                 continue;
@@ -117,7 +145,7 @@ impl FileRun {
             let there = match &read {
                 Some((number, there)) if *number == block => there,
                 _ => {
-                    let there = self.read(block * BLOCK_NAMES, BLOCK_NAMES)?;
+                    let there = self.read(block * BLOCK_RECORDS, BLOCK_RECORDS)?;
                     &read.insert((block, there)).1
                 }
             };
@@ -129,32 +157,32 @@ impl FileRun {
     }
 }
 
-struct Writer {
+struct Writer<T> {
     file: File,
     written: u64,
     len: usize,
-    firsts: Vec<Name>,
+    firsts: Vec<T>,
     buffer: Vec<u8>,
 }
 
-impl Writer {
+impl<T: Record> Writer<T> {
     fn new(file: File) -> Self {
         Self {
             file,
             written: 0,
             len: 0,
             firsts: Vec::new(),
-            buffer: Vec::with_capacity(STEP_NAMES * Name::BYTES),
+            buffer: Vec::with_capacity(STEP_RECORDS * T::BYTES),
         }
     }
 
-    fn push(&mut self, name: Name) -> Result<()> {
-        if self.len.is_multiple_of(BLOCK_NAMES) {
+    fn push(&mut self, name: T) -> Result<()> {
+        if self.len.is_multiple_of(BLOCK_RECORDS) {
             self.firsts.push(name);
         }
         self.len += 1;
         self.buffer.extend_from_slice(name.as_bytes());
-        match self.buffer.len() >= STEP_NAMES * Name::BYTES {
+        match self.buffer.len() >= STEP_RECORDS * T::BYTES {
             true => self.flush(),
             false => Ok(()),
         }
@@ -169,7 +197,7 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<FileRun> {
+    fn finish(mut self) -> Result<FileRun<T>> {
         self.flush()?;
         Ok(FileRun {
             file: self.file,
@@ -179,15 +207,15 @@ impl Writer {
     }
 }
 
-struct Reader<'a> {
-    run: &'a FileRun,
+struct Reader<'a, T> {
+    run: &'a FileRun<T>,
     next: usize,
-    read: std::vec::IntoIter<Name>,
-    peeked: Option<Name>,
+    read: std::vec::IntoIter<T>,
+    peeked: Option<T>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(run: &'a FileRun) -> Self {
+impl<'a, T: Record> Reader<'a, T> {
+    fn new(run: &'a FileRun<T>) -> Self {
         Self {
             run,
             next: 0,
@@ -196,10 +224,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn peek(&mut self) -> Result<Option<Name>> {
+    fn peek(&mut self) -> Result<Option<T>> {
         if self.peeked.is_none() {
             if self.read.len() == 0 {
-                let names = self.run.read(self.next, STEP_NAMES)?;
+                let names = self.run.read(self.next, STEP_RECORDS)?;
                 self.next += names.len();
                 self.read = names.into_iter();
             }
@@ -208,7 +236,7 @@ impl<'a> Reader<'a> {
         Ok(self.peeked)
     }
 
-    fn pass(&mut self, name: Name) -> Name {
+    fn pass(&mut self, name: T) -> T {
         self.peeked = None;
         name
     }
