@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use treeferry_core::error::{Error, Result as CoreResult};
+use treeferry_core::format::gvariant::Dict;
 use treeferry_core::pool::Pool;
-use treeferry_core::sign::{Checked, Scheme, SignatureDetails, Signer, Status, Verdict};
-use treeferry_core_openpgp::{KeyState, Keyring};
+use treeferry_core::sign::{
+    Checked, Scheme, SignatureDetails, Signed, Signer, Status, Verdict, Verifier,
+};
+use treeferry_core_openpgp::{KeyState, Keyring, OpenPgpVerifier};
 
 use crate::dates;
 use crate::failure::{Failure, Result};
@@ -131,6 +134,15 @@ impl GpgOptions {
         });
         signers.collect()
     }
+}
+
+/// Verifies the OpenPGP signatures of `data` that a dictionary holds, now.
+pub(crate) fn verify_now(keyring: Keyring, data: &[u8], signatures: &Dict) -> Verdict {
+    OpenPgpVerifier::new(keyring).verify(&Signed {
+        data: data.into(),
+        signatures,
+        now_secs: Some(dates::now()),
+    })
 }
 
 /// Returns what became of OpenPGP signatures: `1 signature:` and a paragraph for each.

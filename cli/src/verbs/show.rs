@@ -10,17 +10,17 @@ use treeferry_core::format::{
 };
 use treeferry_core::pool::Pool;
 use treeferry_core::repo::{Repo, load_metadata};
-use treeferry_core::sign::{Scheme, Signatures, Signed, Verifier, signatures_in};
+use treeferry_core::sign::{Scheme, Signatures, signatures_in};
 use treeferry_core::store::{Body, Incoming};
-use treeferry_core_openpgp::{KeyringPlaces, OpenPgpVerifier, read_keyrings};
+use treeferry_core_openpgp::{KeyringPlaces, read_keyrings};
 
 use super::commit_text::{Form, commit_of, swapped, variant_text, write_commit};
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
-use crate::gpg::signatures_text;
+use crate::gpg::{self, signatures_text};
 use crate::place::Opened;
 use crate::session::{Session, no_such_object, remote_config, resolve};
-use crate::{dates, file_text, json, output, trust};
+use crate::{file_text, json, output, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -141,11 +141,7 @@ async fn signatures(
     if let Some(home) = &args.gpg_homedir {
         keyring.add(read_keyrings(&KeyringPlaces(vec![home.clone()]))?);
     }
-    let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
-        data: (&*bytes).into(),
-        signatures: &metadata,
-        now_secs: Some(dates::now()),
-    });
+    let verdict = gpg::verify_now(keyring, &bytes, &metadata);
     let mut out = output::stdout();
     writeln!(out, "Found {}", signatures_text(&verdict))?;
     Ok(out.flush()?)

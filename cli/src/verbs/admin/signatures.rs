@@ -1,48 +1,50 @@
 //! What `admin status` says of the signatures of deployed commits.
 
-use treeferry_core::format::ObjectName;
-use treeferry_core::repo::{RemoteConfig, load_metadata};
+use bytes::Bytes;
+use treeferry_core::format::gvariant::Dict;
+use treeferry_core::format::{ObjectName, RemoteName};
+use treeferry_core::repo::{Required, load_metadata};
 use treeferry_core::sign::{Scheme, Trust, Verdict, require};
 use treeferry_sysroot::Deployment;
 
-use super::machine::Machine;
 use crate::failure::{Failure, Result};
-use crate::gpg::signature_text;
+use crate::gpg::{self, signature_text};
 use crate::place::Opened;
 use crate::session::remote_config;
 use crate::trust;
 
 /// The commit of a deployment, with what stands beside it, and the remote that it came from.
 struct Evidence {
-    remote: RemoteConfig,
-    commit: Vec<u8>,
-    detached: Option<Vec<u8>>,
+    remote: RemoteName,
+    commit: Bytes,
+    detached: Option<Bytes>,
 }
 
 impl Evidence {
-    async fn of(deployment: &Deployment, opened: &Opened) -> Result<Self> {
-        let origin = deployment.origin.as_ref();
-        let origin =
-            origin.ok_or_else(|| Failure::new("Cannot verify deployment with no origin"))?;
+    /// Finds it, or says why there is nothing to verify.
+    async fn of(
+        deployment: &Deployment,
+        opened: &Opened,
+    ) -> Result<std::result::Result<Self, &'static str>> {
+        let Some(origin) = deployment.origin.as_ref() else {
+            return Ok(Err("Cannot verify deployment with no origin"));
+        };
         if origin.refspec().is_none() {
-            return Err(Failure::new("No origin/refspec, cannot verify"));
+            return Ok(Err("No origin/refspec, cannot verify"));
         }
-        let remote = origin.require_refspec()?.remote;
-        let remote =
-            remote.ok_or_else(|| Failure::new("Cannot verify deployment without remote"))?;
+        let Some(remote) = origin.require_refspec()?.remote else {
+            return Ok(Err("Cannot verify deployment without remote"));
+        };
         let name = ObjectName::commit(deployment.id.checksum);
-        let commit = load_metadata(&**opened.repo.objects(), &name).await?;
-        let commit = commit.ok_or_else(|| Failure::new("Cannot verify, failed to load commit"))?;
-        let detached = opened
-            .repo
-            .state()
-            .read_detached(&deployment.id.checksum)
-            .await?;
-        Ok(Self {
-            remote: remote_config(opened, &remote).await?,
-            commit: commit.to_vec(),
-            detached: detached.map(|bytes| bytes.to_vec()),
-        })
+        let Some(commit) = load_metadata(&**opened.repo.objects(), &name).await? else {
+            return Ok(Err("Cannot verify, failed to load commit"));
+        };
+        let state = opened.repo.state();
+        Ok(Ok(Self {
+            remote,
+            commit,
+            detached: state.read_detached(&deployment.id.checksum).await?,
+        }))
     }
 }
 
@@ -50,19 +52,45 @@ impl Evidence {
 ///
 /// # Errors
 /// When it is not signed as demanded, and when nothing is demanded, so that nothing can be verified.
-pub(super) async fn verified(deployment: &Deployment, machine: &Machine) -> Result<Vec<String>> {
-    let opened = machine.session.open_place().await?;
-    let evidence = Evidence::of(deployment, &opened).await?;
-    let policy = trust::of_remote(&opened, &evidence.remote).await?;
+pub(super) async fn verified(deployment: &Deployment, opened: &Opened) -> Result<Vec<String>> {
+    let found = Evidence::of(deployment, opened).await?;
+    let evidence = found.map_err(Failure::new)?;
+    let remote = remote_config(opened, &evidence.remote).await?;
+    let policy = trust::of_remote(opened, &remote).await?;
     let Trust::Signed(verifier) = policy.commits else {
         return Err(Failure::new(format!(
             "Cannot verify commit for remote {}; GPG verification disabled, and no signapi verifiers configured",
-            evidence.remote.name
+            remote.name
         )));
     };
     let detached = evidence.detached.as_deref();
     let verdict = require(&*verifier, &evidence.commit, detached, policy.now_secs)
         .map_err(|e| Failure::from(e).context(&deployment.id))?;
+    Ok(lines(&verdict))
+}
+
+/// Returns who signed the commit of a deployment with OpenPGP, where the remote that it came from demands
+/// that.
+pub(super) async fn shown(deployment: &Deployment, opened: &Opened) -> Result<Vec<String>> {
+    let Ok(evidence) = Evidence::of(deployment, opened).await? else {
+        return Ok(Vec::new());
+    };
+    // One that is gone demands nothing any more.
+    let Ok(remote) = remote_config(opened, &evidence.remote).await else {
+        return Ok(Vec::new());
+    };
+    if remote.gpg_verify != Required::Yes {
+        return Ok(Vec::new());
+    }
+    let metadata = match &evidence.detached {
+        Some(detached) => Dict::decode(detached)?,
+        None => Dict::new(),
+    };
+    let keyring = trust::keyring_of(opened, &remote).await?;
+    let verdict = gpg::verify_now(keyring, &evidence.commit, &metadata);
+    if verdict.checked.is_empty() {
+        return Ok(vec!["GPG: no signatures found".to_owned()]);
+    }
     Ok(lines(&verdict))
 }
 

@@ -2,19 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 
-use treeferry_core::format::gvariant::Dict;
-use treeferry_core::format::{ObjectName, Refspec};
-use treeferry_core::repo::{Required, load_metadata};
-use treeferry_core::sign::{Signed, Verifier};
-use treeferry_core_openpgp::OpenPgpVerifier;
-use treeferry_sysroot::{DeploymentStatus, Origin};
-
 use super::machine::Machine;
 use super::signatures;
 use crate::failure::Result;
-use crate::gpg::signature_text;
-use crate::session::remote_config;
-use crate::{dates, output, trust};
+use crate::output;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -60,6 +51,7 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
         true => ("\x1b[31m\x1b[1m", "\x1b[22m\x1b[0m"),
         false => ("", ""),
     };
+    let opened = machine.session.open_place().await?;
     let mut out = output::stdout();
     for status in &all {
         for line in status.lines(emphasis) {
@@ -68,12 +60,12 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
         if args.verify {
             // What is known so far is told, whatever comes of this.
             out.flush()?;
-            for line in signatures::verified(&status.deployment, machine).await? {
+            for line in signatures::verified(&status.deployment, &opened).await? {
                 writeln!(out, "{line}")?;
             }
             writeln!(out)?;
         } else if !args.skip_signatures {
-            for line in shown(machine, status).await? {
+            for line in signatures::shown(&status.deployment, &opened).await? {
                 writeln!(out, "    {line}")?;
             }
         }
@@ -89,45 +81,4 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
         )?;
     }
     Ok(out.flush()?)
-}
-
-/// Returns who signed the commit of a deployment with OpenPGP, where the remote that it came from demands that.
-async fn shown(machine: &Machine, status: &DeploymentStatus) -> Result<Vec<String>> {
-    let deployment = &status.deployment;
-    let refspec = deployment.origin.as_ref().and_then(Origin::refspec);
-    let refspec = refspec.and_then(|refspec| refspec.parse::<Refspec>().ok());
-    let Some(name) = refspec.and_then(|refspec| refspec.remote) else {
-        return Ok(Vec::new());
-    };
-    let opened = machine.session.open_place().await?;
-    // One that is gone demands nothing any more.
-    let Ok(remote) = remote_config(&opened, &name).await else {
-        return Ok(Vec::new());
-    };
-    let (repo, commit) = (&opened.repo, &deployment.id.checksum);
-    let Some(bytes) = load_metadata(&**repo.objects(), &ObjectName::commit(*commit)).await? else {
-        return Ok(Vec::new());
-    };
-    let detached = repo.state().read_detached(commit).await?;
-    let metadata = match &detached {
-        Some(detached) => Dict::decode(detached)?,
-        None => Dict::new(),
-    };
-    let now_secs = Some(dates::now());
-    let mut lines = Vec::new();
-    if remote.gpg_verify == Required::Yes {
-        let keyring = trust::keyring_of(&opened, &remote).await?;
-        let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
-            data: (&*bytes).into(),
-            signatures: &metadata,
-            now_secs,
-        });
-        if verdict.checked.is_empty() {
-            lines.push("GPG: no signatures found".to_owned());
-        }
-        for line in verdict.checked.iter().flat_map(signature_text) {
-            lines.push(format!("GPG: {line}"));
-        }
-    }
-    Ok(lines)
 }

@@ -5,17 +5,15 @@ use std::path::PathBuf;
 use treeferry_core::format::RemoteName;
 use treeferry_core::format::gvariant::Dict;
 use treeferry_core::repo::Required;
-use treeferry_core::sign::{Signed, Verifier};
 use treeferry_core::store::SignedSummary;
-use treeferry_core_openpgp::OpenPgpVerifier;
 
 use super::name_of;
 use super::refs::fetch_summary;
 use crate::failure::{Failure, Result};
-use crate::gpg::signatures_text;
+use crate::gpg::{self, signatures_text};
 use crate::session::{Session, remote_config};
 use crate::verbs::summary_text::{self, Question};
-use crate::{dates, output, trust};
+use crate::{output, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -69,11 +67,7 @@ async fn print_signatures(
         return Ok(());
     };
     let keyring = trust::keyring_of(&opened, &remote).await?;
-    let verdict = OpenPgpVerifier::new(keyring).verify(&Signed {
-        data: (&*summary.summary).into(),
-        signatures: &Dict::decode(signature)?,
-        now_secs: Some(dates::now()),
-    });
+    let verdict = gpg::verify_now(keyring, &summary.summary, &Dict::decode(signature)?);
     let text = signatures_text(&verdict);
     Ok(output::line(format!(
         "\nGPG: Verification enabled, found {text}"
