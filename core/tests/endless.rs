@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use support::{Pile, memory_repo};
+use support::{Pile, header, memory_repo};
 use treeferry_core::archive::ArchiveRemote;
-use treeferry_core::format::{FileHeader, ObjectType, Xattrs};
 use treeferry_core::ops::replicate::{ReplicateOptions, replicate};
-use treeferry_core::store::{Body, ObjectSource, Payload};
+use treeferry_core::store::ObjectSource;
 use treeferry_core::transport::{FetchOptions, Fetched, FetchedFile, RemotePath, Transport};
 use treeferry_core::{ErrorKind, Result};
 
@@ -51,39 +50,18 @@ impl Transport for Endless {
         };
         if path.as_str().ends_with(".filez") {
             let sent = Arc::clone(&self.sent_bytes);
-            let header = FileHeader {
-                uid: 0,
-                gid: 0,
-                mode: 0o100_644,
-                symlink_target: "".into(),
-                xattrs: Xattrs::default(),
-            };
-            let first = futures::stream::iter([Ok(header.to_filez(1).into())]);
+            let first = futures::stream::iter([Ok(header(0o644).to_filez(1).into())]);
             let chunks = futures::stream::repeat_with(move || {
                 sent.fetch_add(CHUNK_BYTES as u64, Ordering::SeqCst);
                 Ok(Bytes::from(NOTHING.repeat(CHUNK_BYTES / NOTHING.len())))
             });
             return file(self.announced_bytes, first.chain(chunks).boxed());
         }
-        let at = |name: &treeferry_core::format::ObjectName| {
-            let hex = name.checksum.to_string();
-            let extension = match name.object_type {
-                ObjectType::Commit => "commit",
-                ObjectType::DirTree => "dirtree",
-                _ => "dirmeta",
-            };
-            format!("objects/{}/{}.{extension}", &hex[..2], &hex[2..]) == path.as_str()
-        };
-        let Some(name) = self.pile.names().into_iter().find(at) else {
+        let Some(bytes) = self.pile.metadata_at(path).await else {
             return Ok(None);
         };
-        match self.pile.fetch(&name).await? {
-            Some(Body::Metadata(Payload::Bytes(bytes))) => {
-                let total = Some(bytes.len() as u64);
-                file(total, futures::stream::iter([Ok(bytes)]).boxed())
-            }
-            _ => Ok(None),
-        }
+        let total = Some(bytes.len() as u64);
+        file(total, futures::stream::iter([Ok(bytes)]).boxed())
     }
 }
 

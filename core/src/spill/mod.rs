@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A run is sorted; of each block of it the first name is kept in memory. Looking a name up reads
-//! a block of each run, of which there are as many as the set has doubled over the threshold.
+//! a block of each run, of which there are as many as the set has doubled over the threshold. Runs
+//! hold any record of a fixed length: what knows more than names spills by the same means.
 
 mod name_set;
 mod place;

@@ -23,6 +23,7 @@ use treeferry_core::store::{
     Body, Encoding, LocalObjects, MemoryOptions, MemoryStore, ObjectSource, Payload,
     ResumableSource, Stat,
 };
+use treeferry_core::transport::RemotePath;
 
 pub(crate) fn memory_repo() -> Repo {
     Repo::new(Arc::new(MemoryStore::new(MemoryOptions::default())))
@@ -66,6 +67,24 @@ impl Pile {
 
     pub(crate) fn names(&self) -> Vec<ObjectName> {
         self.objects.lock().unwrap().keys().copied().collect()
+    }
+
+    /// Returns the metadata object whose place in an archive this is.
+    pub(crate) async fn metadata_at(&self, path: &RemotePath) -> Option<Bytes> {
+        let is_at = |name: &ObjectName| {
+            let extension = match name.object_type {
+                ObjectType::Commit => "commit",
+                ObjectType::DirTree => "dirtree",
+                _ => "dirmeta",
+            };
+            let hex = name.checksum.to_string();
+            format!("objects/{}/{}.{extension}", &hex[..2], &hex[2..]) == path.as_str()
+        };
+        let name = self.names().into_iter().find(is_at)?;
+        match self.fetch(&name).await.unwrap() {
+            Some(Body::Metadata(Payload::Bytes(bytes))) => Some(bytes),
+            _ => None,
+        }
     }
 
     /// A file, kept as its header and content in one.
