@@ -13,24 +13,36 @@ use treeferry_conformance::{
     Versions, reading, run_all, writing,
 };
 
-/// Runs both suites over remotes with `fault`, and compares what fails.
-async fn fails_exactly(fault: Fault, say: impl Fn(&mut TransportProfile), expected: &[&str]) {
+/// Runs both suites over remotes with `fault`, and compares what fails. What is only `found_by_chance`,
+/// because a reader and a writer have to meet, may fail and may pass.
+async fn fails_exactly(
+    fault: Fault,
+    say: impl Fn(&mut TransportProfile),
+    expected: &[&str],
+    found_by_chance: &[&str],
+) {
     let mut failed = run_all(reading::CHECKS, || Box::new(FaultyRemote::new(fault, &say))).await;
     failed.extend(run_all(writing::CHECKS, || Box::new(FaultyRemote::new(fault, &say))).await);
-    let found: BTreeSet<_> = failed.keys().copied().collect();
+    let found: BTreeSet<_> = failed
+        .keys()
+        .copied()
+        .filter(|check| !found_by_chance.contains(check))
+        .collect();
     let expected: BTreeSet<_> = expected.iter().copied().collect();
     assert_eq!(found, expected, "{fault:?} fails with {failed:#?}");
 }
 
-/// One test a line: the fault, what the remote says of itself, the checks that must fail.
+/// One test a line: the fault, what the remote says of itself, the checks that must fail, and those that
+/// fail when a reader meets a writer.
 macro_rules! broken {
-    ($($name:ident: $fault:ident $(, says $say:expr)? => [$($check:literal),* $(,)?];)+) => {$(
+    ($($name:ident: $fault:ident $(, says $say:expr)? => [$($check:literal),* $(,)?]
+        $(, by chance [$($chance:literal),* $(,)?])?;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             #[allow(unused_mut, unused_assignments)]
             let mut say: fn(&mut TransportProfile) = |_| {};
             $(say = $say;)?
-            fails_exactly(Fault::$fault, say, &[$($check),*]).await;
+            fails_exactly(Fault::$fault, say, &[$($check),*], &[$($($chance),*)?]).await;
         }
     )+};
 }
@@ -150,7 +162,8 @@ broken! {
         "the_limit_is_of_the_whole_file",
     ];
     limits_the_rest: LimitsTheRest => ["the_limit_is_of_the_whole_file"];
-    mixes_versions: MixesVersions => ["a_fetch_never_mixes_two_versions"];
+    mixes_versions: MixesVersions => ["a_fetch_never_mixes_two_versions"],
+        by chance ["readers_never_see_a_part_of_a_put"];
     remembers_files: RemembersFiles => [
         "a_replaced_file_is_the_new_one",
         "a_withdrawn_file_is_none",
