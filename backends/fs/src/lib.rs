@@ -44,6 +44,7 @@ mod sync;
 mod sys;
 mod takeover;
 mod unpacked;
+mod vouched;
 mod write;
 
 pub use batch::FsBatch;

@@ -273,7 +273,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Renames a file into the staging directory, if it is still the one that was opened.
-    fn rename_pending(
+    pub(crate) fn rename_pending(
         &self,
         file: &LocalFile,
         opened: File,

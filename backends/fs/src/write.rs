@@ -113,7 +113,13 @@ impl<'a> Writer<'a> {
     }
 
     fn put_filez(&mut self, object: Incoming) -> Result<Put> {
+        let object = object.believed();
         let name = object.name();
+        if let Some(vouched) = object.vouched_filez()?
+            && let Some(put) = self.put_vouched(vouched)?
+        {
+            return Ok(put);
+        }
         if let Some(file) = object.local_filez() {
             let file = file.clone();
             if let Some(put) = self.adopt(&object, &file)? {
@@ -184,6 +190,7 @@ impl<'a> Writer<'a> {
     }
 
     fn put_content(&mut self, object: Incoming) -> Result<Put> {
+        let object = object.believed();
         let name = object.name();
         if let Some(file) = object.local_content() {
             let file = file.clone();
@@ -335,7 +342,7 @@ impl<'a> Writer<'a> {
         self.write_whole(&self.buffer[..self.filled])
     }
 
-    fn write_whole(&self, bytes: &[u8]) -> Result<Pending<'a>> {
+    pub(crate) fn write_whole(&self, bytes: &[u8]) -> Result<Pending<'a>> {
         self.context.allowance.take(bytes.len() as u64)?;
         let pending = self.context.staging.new_pending()?;
         pending

@@ -10,7 +10,9 @@ use treeferry_core::ops::pull::{
     AgeCheck, Bindings, DeltaUse, KeepSummary, Naming, PullOptions, PullRef, PullReport,
     PullSource, RefsFrom, pull,
 };
-use treeferry_core::ops::replicate::{Depth, FilePolicy, LocalTrust, ReplicateOptions, Scope};
+use treeferry_core::ops::replicate::{
+    Depth, FilePolicy, LocalTrust, RemoteTrust, ReplicateOptions, Scope,
+};
 use treeferry_core::repo::{RemoteConfig, Repo};
 use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::{Durability, Encoding};
@@ -47,8 +49,9 @@ pub(crate) struct Args {
     /// Bring only what is below PATH; can be repeated
     #[arg(long, value_name = "PATH")]
     subpath: Vec<String>,
-    /// Accepted for compatibility: everything is verified
-    #[arg(long, hide = true)]
+    /// With --mirror, into an archive: keep files as the remote sends them, without hashing them.
+    /// Damage comes along, and `fsck` finds it
+    #[arg(long)]
     http_trusted: bool,
     /// Say how much would come, and bring nothing
     #[arg(long)]
@@ -124,7 +127,8 @@ pub(crate) struct Common {
     /// Read all that comes from a repository on this machine before it counts (our own name: the default)
     #[arg(long, conflicts_with = "trusted")]
     untrusted: bool,
-    /// Believe a repository on this machine: make links to its objects without reading them
+    /// Believe a repository on this machine: link its objects without reading them, and copy files without
+    /// refusing those that are damaged. `fsck` finds them
     #[arg(long)]
     trusted: bool,
     /// Refuse a file whose mode has other bits than 0775
@@ -282,6 +286,9 @@ impl Args {
                 .await
                 .map_err(|e| e.context("opening repo"))?;
             options.local_caches.push(Arc::new(cache));
+        }
+        if self.http_trusted && self.mirror {
+            options.replicate.remote_trust = RemoteTrust::VouchedMirror;
         }
         set_transfer(&mut options.replicate, self);
         Ok(options)

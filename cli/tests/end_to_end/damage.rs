@@ -9,7 +9,7 @@ use crate::support::tree::{Compare, assert_same, make_plain, set_xattr, write};
 use crate::support::{Place, add_origin, assert_c_fsck, commit_c, objects, rev};
 
 /// Flips a bit of the longest object whose name ends so; its length stays. Returns its name.
-fn rot(repo: &Path, suffix: &str) -> String {
+pub(crate) fn rot(repo: &Path, suffix: &str) -> String {
     let names = objects(repo)
         .into_iter()
         .filter(|name| name.ends_with(suffix));
@@ -25,7 +25,7 @@ fn rot(repo: &Path, suffix: &str) -> String {
     name
 }
 
-fn checksum_of(name: &str) -> String {
+pub(crate) fn checksum_of(name: &str) -> String {
     name.replace('/', "").split('.').next().unwrap().to_owned()
 }
 
@@ -93,6 +93,43 @@ fn a_rotten_object_comes_along_only_where_the_source_is_vouched_for() {
         let (there, here) = (objects(&source), objects(&repo));
         assert_eq!(there, here);
     }
+}
+
+/// Into an archive files have to be copied: beside C, which trusts as much by default.
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+fn a_rotten_file_is_copied_only_where_the_source_is_vouched_for() {
+    let place = Place::new();
+    make_plain(&place.join("tree"), 3);
+    let source = place.init("source", "bare-user");
+    let tree = place.join("tree");
+    treeferry(&source, ["commit", "-b", "main", tree.to_str().unwrap()]).success();
+    let rotten = checksum_of(&rot(&source, ".file"));
+    let from = source.to_str().unwrap();
+    for (option, believed) in [("--trusted", true), ("--untrusted", false)] {
+        let (ours, theirs) = (
+            place.init(&format!("ours{option}"), "archive"),
+            place.init(&format!("theirs{option}"), "archive"),
+        );
+        let our = treeferry(&ours, ["pull-local", option, from, "main"]);
+        let words = ["pull-local", from, "main", "--untrusted"];
+        let words = &words[..if believed { 3 } else { 4 }];
+        assert_eq!(ostree(&theirs, words).ok(), believed);
+        if !believed {
+            our.failure_naming(&[&rotten]);
+            assert_eq!(objects(&ours), Vec::<String>::new());
+            continue;
+        }
+        our.success();
+        assert_eq!(objects(&ours), objects(&theirs));
+        for repo in [&ours, &theirs] {
+            treeferry(repo, ["fsck"]).failure_naming(&[&rotten]);
+            assert!(!ostree(repo, ["fsck"]).ok());
+        }
+    }
+    // By our own name nothing is believed that was not said to be.
+    let ours = place.init("ours", "archive");
+    treeferry(&ours, ["pull-local", from, "main"]).failure_naming(&[&rotten]);
 }
 
 #[test]

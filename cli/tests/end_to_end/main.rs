@@ -18,3 +18,4 @@ mod publish;
 mod pull;
 mod signed;
 mod trouble;
+mod vouched;

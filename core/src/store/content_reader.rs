@@ -3,9 +3,10 @@
 use std::fmt::{self, Debug};
 use std::io::{self, Read};
 
+use super::expected::Expected;
 use crate::codec::Inflate;
 use crate::error::{Error, Result, from_read};
-use crate::format::{Checksum, FileHeader, Hasher, ObjectName, read_header_frame};
+use crate::format::{Checksum, FileHeader, Hasher, read_header_frame};
 
 /// Bytes read from the source in one go.
 const INPUT_BYTES: usize = 64 * 1024;
@@ -15,7 +16,7 @@ const INPUT_BYTES: usize = 64 * 1024;
 /// The read that would return the end of the content returns an error instead, if header and
 /// content do not hash to the expected checksum, or the length is not what was announced.
 pub struct ContentReader {
-    expected: Option<Checksum>,
+    expected: Expected,
     header: FileHeader,
     content_bytes: u64,
     read_bytes: u64,
@@ -31,7 +32,7 @@ enum Source {
 
 impl ContentReader {
     pub(super) fn plain(
-        expected: Option<Checksum>,
+        expected: Expected,
         header: FileHeader,
         content_bytes: u64,
         reader: Box<dyn Read + Send>,
@@ -45,13 +46,13 @@ impl ContentReader {
     }
 
     pub(super) fn inflating(
-        expected: Option<Checksum>,
+        expected: Expected,
         mut reader: Box<dyn Read + Send>,
         inflate: Box<dyn Inflate>,
     ) -> Result<Self> {
         let parsed =
             read_header_frame(&mut reader).and_then(|frame| Ok(FileHeader::parse_filez(&frame)?));
-        let (header, content_bytes) = parsed.map_err(|e| about(e, expected))?;
+        let (header, content_bytes) = parsed.map_err(|e| expected.about(e))?;
         let mut inflating = Inflating::new(reader, inflate, content_bytes);
         // OSTree ends a symbolic link at its header: there is no deflate data, not even an empty one.
         inflating.ended = header.is_symlink();
@@ -59,12 +60,7 @@ impl ContentReader {
         Ok(Self::new(expected, header, content_bytes, source))
     }
 
-    fn new(
-        expected: Option<Checksum>,
-        header: FileHeader,
-        content_bytes: u64,
-        source: Source,
-    ) -> Self {
+    fn new(expected: Expected, header: FileHeader, content_bytes: u64, source: Source) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(&header.to_canonical());
         let hasher = Some(hasher);
@@ -132,12 +128,7 @@ impl ContentReader {
             return Ok(());
         };
         let found = hasher.finish();
-        if let Some(expected) = self.expected
-            && expected != found
-        {
-            return Err(Error::wrong_checksum(ObjectName::file(expected), found));
-        }
-        self.checksum = Some(found);
+        self.checksum = Some(self.expected.settle(found)?);
         Ok(())
     }
 }
@@ -148,7 +139,7 @@ impl Read for ContentReader {
             return Ok(0);
         }
         let expected = self.expected;
-        let n = self.fill(out).map_err(|e| about(e, expected))?;
+        let n = self.fill(out).map_err(|e| expected.about(e))?;
         if n == 0 {
             self.finish()?;
         } else if let Some(hasher) = &mut self.hasher {
@@ -172,13 +163,6 @@ fn longer(announced: u64) -> Error {
     Error::corrupt(format!(
         "is longer than the {announced} bytes that were announced"
     ))
-}
-
-pub(super) fn about(error: Error, expected: Option<Checksum>) -> Error {
-    match expected {
-        Some(checksum) => error.about(ObjectName::file(checksum)),
-        None => error,
-    }
 }
 
 /// Returns how many bytes deflate can need at most for `content_bytes` bytes.

@@ -4,10 +4,11 @@ use std::fmt::{self, Debug};
 use std::io::{self, Read};
 
 use super::ContentReader;
-use super::content_reader::{about, deflated_bytes_max, too_many_bytes, trailing_bytes};
+use super::content_reader::{deflated_bytes_max, too_many_bytes, trailing_bytes};
+use super::expected::Expected;
 use crate::codec::{Deflate, Finish, Inflate};
 use crate::error::{Error, Result, from_read};
-use crate::format::{Checksum, FileHeader, Hasher, ObjectName, read_header_frame};
+use crate::format::{Checksum, FileHeader, Hasher, read_header_frame};
 
 const WORK_BYTES: usize = 64 * 1024;
 
@@ -30,7 +31,7 @@ enum Source {
 }
 
 struct Passing {
-    expected: Option<Checksum>,
+    expected: Expected,
     reader: Box<dyn Read + Send>,
     inflate: Box<dyn Inflate>,
     hasher: Hasher,
@@ -53,13 +54,13 @@ struct Deflating {
 
 impl FilezReader {
     pub(super) fn passing(
-        expected: Option<Checksum>,
+        expected: Expected,
         mut reader: Box<dyn Read + Send>,
         inflate: Box<dyn Inflate>,
     ) -> Result<Self> {
         let parsed = read_header_frame(&mut reader)
             .and_then(|frame| Ok((FileHeader::parse_filez(&frame)?, frame)));
-        let ((header, content_bytes), frame) = parsed.map_err(|e| about(e, expected))?;
+        let ((header, content_bytes), frame) = parsed.map_err(|e| expected.about(e))?;
         let mut hasher = Hasher::new();
         hasher.update(&header.to_canonical());
         let source = Source::Passing(Box::new(Passing {
@@ -140,7 +141,7 @@ impl FilezReader {
         }
         match &mut self.source {
             Source::Passing(passing) => {
-                let n = passing.read(out).map_err(|e| about(e, passing.expected))?;
+                let n = passing.read(out).map_err(|e| passing.expected.about(e))?;
                 if n == 0 {
                     self.checksum = Some(passing.finish()?);
                 }
@@ -211,7 +212,7 @@ impl Passing {
     }
 
     fn finish(&mut self) -> Result<Checksum> {
-        let fail = |problem: String| Err(about(Error::corrupt(problem), self.expected));
+        let fail = |problem: String| Err(self.expected.about(Error::corrupt(problem)));
         if !self.ended {
             return fail("is cut short: its deflate data has no end".into());
         }
@@ -221,13 +222,8 @@ impl Passing {
                 "its header announces {announced} bytes, it holds {found}"
             ));
         }
-        let found = std::mem::take(&mut self.hasher).finish();
-        match self.expected {
-            Some(expected) if expected != found => {
-                Err(Error::wrong_checksum(ObjectName::file(expected), found))
-            }
-            _ => Ok(found),
-        }
+        self.expected
+            .settle(std::mem::take(&mut self.hasher).finish())
     }
 }
 

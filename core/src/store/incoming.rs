@@ -4,7 +4,9 @@ use std::io::Read;
 
 use bytes::Bytes;
 
-use super::{Body, ContentReader, FilezReader, LocalFile, Payload};
+use super::expected::Expected;
+use super::vouched::{VouchedBytes, VouchedFilez};
+use super::{Body, ContentReader, FilezReader, LocalFile, Payload, Takeover};
 use crate::codec::Codec;
 use crate::error::{Error, Result, from_read};
 use crate::format::{Checksum, FileHeader, METADATA_BYTES_MAX, ObjectName, ObjectType};
@@ -14,15 +16,17 @@ use crate::format::{Checksum, FileHeader, METADATA_BYTES_MAX, ObjectName, Object
 /// Every way to get at its bytes verifies them: the reader ends in an error if they do not hash to
 /// the name that was announced. A store that meets an error keeps nothing.
 ///
-/// The one exception gets at no bytes: a hard link to an object of another repository, where the
-/// caller [vouches](Incoming::vouched) for that.
+/// There are two exceptions, each asked for by name, by the caller and by the store: an object of
+/// another repository in a directory, where the caller [vouches](Incoming::vouched) for that and the
+/// store [believes](Incoming::believed) it, and the `.filez` of a mirror, where the caller vouches for
+/// the [remote](Incoming::vouched_mirror) and the store [takes](Incoming::vouched_filez) it so.
 #[derive(Debug)]
 pub struct Incoming {
     claim: Claim,
     body: Body,
     metadata_bytes_max: u64,
     header_check: Option<HeaderCheck>,
-    vouched: bool,
+    vouch: Vouch,
 }
 
 /// A rule that a file's header must meet, beyond being well formed.
@@ -36,6 +40,18 @@ enum Claim {
     Hashed(ObjectType),
 }
 
+/// Who says of what that it need not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vouch {
+    Nobody,
+    /// Of an object of another repository on this machine.
+    ForLocal,
+    /// The same, and who reads it takes their word.
+    Believed,
+    /// Of the `.filez` of a remote, when an archive takes it as it came.
+    ForMirror,
+}
+
 impl Incoming {
     /// Announces `body` as the object `name`.
     pub fn named(name: ObjectName, body: Body) -> Self {
@@ -44,7 +60,7 @@ impl Incoming {
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
             header_check: None,
-            vouched: false,
+            vouch: Vouch::Nobody,
         }
     }
 
@@ -61,7 +77,7 @@ impl Incoming {
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
             header_check: None,
-            vouched: false,
+            vouch: Vouch::Nobody,
         }
     }
 
@@ -74,7 +90,7 @@ impl Incoming {
             body,
             metadata_bytes_max: METADATA_BYTES_MAX,
             header_check: None,
-            vouched: false,
+            vouch: Vouch::Nobody,
         }
     }
 
@@ -95,17 +111,81 @@ impl Incoming {
     /// Says that the file it comes from, an object of another repository on this machine, is what its
     /// name says: [`LocalTrust::Vouched`](crate::ops::replicate::LocalTrust::Vouched).
     ///
-    /// A store that makes a hard link to that file need not read it. Every other way to get at the
-    /// bytes verifies them all the same.
+    /// A store that makes a hard link to that file need not read it. Who copies it verifies it all the
+    /// same, but for a store that takes the caller's word for [that](Self::believed), too.
     #[must_use]
     pub fn vouched(mut self) -> Self {
-        self.vouched = true;
+        self.vouch = Vouch::ForLocal;
         self
     }
 
     /// Returns whether a hard link to the file it comes from may be made without reading it.
     pub fn is_vouched(&self) -> bool {
-        self.vouched && self.name().is_some()
+        matches!(self.vouch, Vouch::ForLocal | Vouch::Believed) && self.name().is_some()
+    }
+
+    /// Takes the word of whoever [vouched](Self::vouched) for a file object: what reads it as
+    /// [content](Self::into_content) or [`.filez`](Self::into_filez) then gives it the name that it was
+    /// announced by, also if it does not hash to that. What nobody vouched for is verified as before.
+    ///
+    /// For a store that copies, from another repository in a directory, what could as well be linked.
+    #[must_use]
+    pub fn believed(mut self) -> Self {
+        let is_of_a_repository = match &self.body {
+            Body::Metadata(_) => false,
+            Body::File {
+                content: payload, ..
+            }
+            | Body::Filez { payload, .. } => {
+                matches!(payload, Payload::Local(file) if matches!(file.takeover(), Takeover::Link(_)))
+            }
+        };
+        if self.is_vouched() && is_of_a_repository {
+            self.vouch = Vouch::Believed;
+        }
+        self
+    }
+
+    /// Says that the remote it came from, whole and in one piece, has under its name what the name
+    /// says: [`RemoteTrust::VouchedMirror`](crate::ops::replicate::RemoteTrust::VouchedMirror).
+    ///
+    /// An archive that takes it as [`vouched_filez`](Self::vouched_filez) need not hash it. Every other
+    /// way to get at the bytes verifies them all the same.
+    #[must_use]
+    pub fn vouched_mirror(mut self) -> Self {
+        self.vouch = Vouch::ForMirror;
+        self
+    }
+
+    /// Returns the `.filez` that an archive may keep as it is without hashing it; `None` for all that
+    /// nobody [vouched](Self::vouched_mirror) for, and for what has to meet a rule: a header that is not
+    /// verified meets none. **Blocking.**
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when it is not as long as what arrived, when it does not
+    /// begin as a file object does, or is longer than that beginning allows.
+    pub fn vouched_filez(&self) -> Result<Option<VouchedFilez>> {
+        let Body::Filez {
+            stored_bytes: Some(stored_bytes),
+            payload,
+        } = &self.body
+        else {
+            return Ok(None);
+        };
+        let (Some(name), Vouch::ForMirror, None) = (self.name(), self.vouch, self.header_check)
+        else {
+            return Ok(None);
+        };
+        let bytes = match payload {
+            Payload::Bytes(bytes) => VouchedBytes::Memory(bytes.clone()),
+            Payload::Local(file) if file.takeover() == Takeover::Rename => VouchedBytes::File {
+                opened: file.open()?,
+                file: file.clone(),
+            },
+            _ => return Ok(None),
+        };
+        VouchedFilez::new(name, *stored_bytes, bytes).map(Some)
     }
 
     /// Returns the kind of object.
@@ -177,7 +257,7 @@ impl Incoming {
             body: Body::Metadata(Payload::Bytes(bytes.into())),
             metadata_bytes_max: self.metadata_bytes_max,
             header_check: None,
-            vouched: false,
+            vouch: Vouch::Nobody,
         };
         read.into_metadata()
     }
@@ -215,7 +295,7 @@ impl Incoming {
             body,
             metadata_bytes_max: self.metadata_bytes_max,
             header_check: self.header_check,
-            vouched: self.vouched,
+            vouch: self.vouch,
         })
     }
 
@@ -315,19 +395,19 @@ impl Incoming {
         Ok(reader)
     }
 
-    fn expected_file(&self) -> Result<Option<Checksum>> {
+    fn expected_file(&self) -> Result<Expected> {
         match (self.object_type(), &self.claim) {
-            (ObjectType::File, Claim::Named(name)) => Ok(Some(name.checksum)),
-            (ObjectType::File, Claim::Hashed(_)) => Ok(None),
+            (ObjectType::File, Claim::Named(name)) => Ok(match self.vouch {
+                Vouch::Believed => Expected::Vouched(name.checksum),
+                Vouch::Nobody | Vouch::ForLocal | Vouch::ForMirror => Expected::Name(name.checksum),
+            }),
+            (ObjectType::File, Claim::Hashed(_)) => Ok(Expected::Any),
             _ => Err(Error::invalid("a metadata object has no content")),
         }
     }
 }
 
-fn pass(check: Option<HeaderCheck>, header: &FileHeader, expected: Option<Checksum>) -> Result<()> {
+fn pass(check: Option<HeaderCheck>, header: &FileHeader, expected: Expected) -> Result<()> {
     let result = check.map_or(Ok(()), |check| check(header));
-    result.map_err(|error| match expected {
-        Some(checksum) => error.about(ObjectName::file(checksum)),
-        None => error,
-    })
+    result.map_err(|error| expected.about(error))
 }

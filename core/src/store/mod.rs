@@ -8,6 +8,7 @@ mod body;
 mod condemned;
 mod config;
 mod content_reader;
+mod expected;
 mod filez_reader;
 mod incoming;
 mod local;
@@ -18,6 +19,7 @@ mod ref_store;
 mod repo_state;
 mod resumable;
 mod scratch;
+mod vouched;
 
 pub use body::{Body, Payload};
 pub use condemned::{Condemned, Note};
@@ -38,3 +40,4 @@ pub use ref_store::{
 pub use repo_state::{ExtraName, ListedDeltaFile, Partial, RepoState, SignedSummary, Swap};
 pub use resumable::ResumableSource;
 pub use scratch::{Scratch, ScratchContent, ScratchFile};
+pub use vouched::{VouchedBytes, VouchedFilez};

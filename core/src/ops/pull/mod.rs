@@ -25,7 +25,8 @@ use crate::format::keyfile::KeyFile;
 use crate::format::{Branch, Checksum, CollectionId, Commit, ObjectType, RemoteName, Tombstone};
 use crate::ops::delta::{ApplyBudget, DeltaReport};
 use crate::ops::replicate::{
-    Prefill, ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
+    Prefill, RemoteTrust, ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan,
+    replicate,
 };
 use crate::repo::{Phase, RemoteRepo, Repo};
 use crate::sign::VerifyPolicy;
@@ -243,6 +244,10 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let gate = Arc::new(gate::PullGate::new(repo, source, options, &planned).await?);
     let mut moving = options.replicate.clone();
     moving.gate = Some(gate.clone());
+    if matches!(options.naming, Naming::Remote(_)) {
+        // No mirror: OSTree, too, verifies all of it.
+        moving.remote_trust = RemoteTrust::Verify;
+    }
     let mut sources = options.local_caches.clone();
     sources.push(source.objects.clone());
     let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();

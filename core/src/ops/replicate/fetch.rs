@@ -55,6 +55,16 @@ pub(super) struct Arrival {
     pub(super) incoming: Incoming,
     pub(super) spooled: Option<Box<dyn ScratchFile>>,
     pub(super) bytes: u64,
+    pub(super) transfer: Transfer,
+}
+
+/// How an object came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transfer {
+    /// In one piece, just as long as the other side had announced.
+    Whole,
+    /// In parts, of which some may have been lying here for long; or nobody said how long it is.
+    Unsure,
 }
 
 /// What the beginning of a file object says. Not verified.
@@ -225,6 +235,7 @@ impl Fetcher {
                         incoming: Incoming::named(*name, body),
                         spooled: None,
                         bytes,
+                        transfer: Transfer::Unsure,
                     }
                 }))
             }
@@ -296,10 +307,10 @@ impl Fetcher {
                 .transfer(source, &path, &mut received, &mut ceiling)
                 .await;
             match outcome {
-                Ok(false) => return Ok(None),
-                Ok(true) => {
+                Ok(None) => return Ok(None),
+                Ok(Some(transfer)) => {
                     self.pace.succeeded();
-                    return self.arrival(*name, received).await.map(Some);
+                    return self.arrival(*name, received, transfer).await.map(Some);
                 }
                 Err(error) => {
                     // A transfer that gets ahead may be interrupted as often as it likes.
@@ -346,16 +357,16 @@ impl Fetcher {
         Ok((Received::Spooled(file), ceiling))
     }
 
-    /// Transfers what is missing of a file. `false`: the source does not have it.
+    /// Transfers what is missing of a file. `None`: the source does not have it.
     async fn transfer(
         &self,
         source: &dyn ResumableSource,
         path: &RemotePath,
         received: &mut Received,
         ceiling: &mut Ceiling,
-    ) -> Result<bool> {
+    ) -> Result<Option<Transfer>> {
         if received.is_complete() {
-            return Ok(true);
+            return Ok(Some(Transfer::Unsure));
         }
         let options = FetchOptions {
             unless: None,
@@ -363,8 +374,9 @@ impl Fetcher {
             bytes_max: Some(ceiling.bytes_max()),
         };
         let Some(file) = source.fetch_file(path, options).await? else {
-            return Ok(false);
+            return Ok(None);
         };
+        let (offset, announced) = (file.offset, file.total_bytes);
         if file.offset == 0 || file.offset != received.bytes() {
             if file.offset != 0 {
                 return Err(Error::corrupt("the other side continued at another offset"));
@@ -374,7 +386,10 @@ impl Fetcher {
             ceiling.start_over();
         }
         self.drain(file, received, ceiling).await?;
-        Ok(true)
+        Ok(Some(match announced == Some(received.bytes()) {
+            true if offset == 0 => Transfer::Whole,
+            _ => Transfer::Unsure,
+        }))
     }
 
     async fn start_over(
@@ -454,7 +469,12 @@ impl Fetcher {
         result
     }
 
-    async fn arrival(&self, name: ObjectName, received: Received) -> Result<Arrival> {
+    async fn arrival(
+        &self,
+        name: ObjectName,
+        received: Received,
+        transfer: Transfer,
+    ) -> Result<Arrival> {
         let bytes = received.bytes();
         let (payload, spooled) = match received {
             Received::Nothing => (Payload::Bytes(Bytes::new()), None),
@@ -477,6 +497,7 @@ impl Fetcher {
             incoming: Incoming::named(name, body),
             spooled,
             bytes,
+            transfer,
         })
     }
 

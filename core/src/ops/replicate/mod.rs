@@ -21,7 +21,7 @@ mod sources;
 pub use crate::repo::Depth;
 pub use crate::transport::Retry;
 pub use gate::{BeforeCommit, CommitGate, Prefill};
-pub use options::{FilePolicy, Limits, LocalTrust, ReplicateOptions, Scope};
+pub use options::{FilePolicy, Limits, LocalTrust, RemoteTrust, ReplicateOptions, Scope};
 pub use plan::{EstimatedFrom, ExactFrom, PlannedBytes, ReplicatePlan, SizeEffort, plan};
 
 use std::collections::HashSet;

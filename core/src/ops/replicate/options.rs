@@ -21,6 +21,8 @@ pub struct ReplicateOptions {
     pub files: FilePolicy,
     /// Whether objects of sources on this machine are read before they are linked.
     pub local_trust: LocalTrust,
+    /// Whether content that a remote sends is hashed before it is kept.
+    pub remote_trust: RemoteTrust,
     /// What bounds a hostile remote.
     pub limits: Limits,
     /// How often, and how patiently, a failed request is tried again.
@@ -46,6 +48,7 @@ impl Default for ReplicateOptions {
             scope: Scope::Everything,
             files: FilePolicy::Any,
             local_trust: LocalTrust::Verify,
+            remote_trust: RemoteTrust::Verify,
             limits: Limits::default(),
             retry: Retry::default(),
             requests_max: 24,
@@ -87,9 +90,25 @@ pub enum LocalTrust {
     #[default]
     Verify,
     /// The caller vouches that the sources hold what the names say: an object that a hard link makes
-    /// one of the destination is not read, and damage comes along. What has to be copied is verified,
-    /// as is all that comes from anywhere but a repository in a directory of this machine.
+    /// one of the destination is not read, and a file that has to be copied counts as what it is named.
+    /// Damage comes along. Metadata that has to be copied is verified, as is all that comes from
+    /// anywhere but a repository in a directory of this machine, or goes elsewhere.
     Vouched,
+}
+
+/// Whether content that comes over a transport is hashed before it becomes the destination's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RemoteTrust {
+    /// All of it is.
+    #[default]
+    Verify,
+    /// The caller mirrors an archive, and vouches that it holds what the names say: a file object which
+    /// an archive in a directory keeps as it came is not inflated and hashed, and damage comes along.
+    ///
+    /// It must have come in one piece, as long as was announced, and begin as a file object does; no
+    /// [`FilePolicy`] may be asked for. What came in parts is verified, as is all metadata, and all that
+    /// goes into a store which is no archive in a directory.
+    VouchedMirror,
 }
 
 /// What bounds a hostile remote.

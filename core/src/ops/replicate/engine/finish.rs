@@ -173,16 +173,17 @@ impl Run<'_> {
         let Some(arrival) = arrival else {
             return Err(self.engine.missing(ObjectName::file(checksum)));
         };
+        let incoming = self.trusted(&checksum, arrival.incoming, arrival.transfer);
         self.report.content_fetched += 1;
         self.report.transferred_bytes += arrival.bytes;
         self.content_bytes += arrival.bytes;
         self.engine.options.progress.update(|s| s.content.done += 1);
         match arrival.spooled {
             Some(file) => {
-                let incoming = self.policed(arrival.incoming);
+                let incoming = self.policed(incoming);
                 self.store_spooled(checksum, incoming, file);
             }
-            None => self.add_fetched(arrival.incoming, arrival.bytes),
+            None => self.add_fetched(incoming, arrival.bytes),
         }
         Ok(())
     }

@@ -2,8 +2,9 @@
 
 use super::Run;
 use crate::error::{Error, Result};
-use crate::format::FileHeader;
-use crate::ops::replicate::options::{FilePolicy, LocalTrust};
+use crate::format::{Checksum, FileHeader};
+use crate::ops::replicate::fetch::Transfer;
+use crate::ops::replicate::options::{FilePolicy, LocalTrust, RemoteTrust};
 use crate::store::Incoming;
 
 impl Run<'_> {
@@ -29,6 +30,21 @@ impl Run<'_> {
             },
             0,
         );
+    }
+
+    /// Vouches for a file that came over a transport, if that was asked for and nothing speaks against
+    /// it: one that did not become an object before is read.
+    pub(super) fn trusted(
+        &self,
+        checksum: &Checksum,
+        incoming: Incoming,
+        transfer: Transfer,
+    ) -> Incoming {
+        let again = self.fetched_again.contains(checksum);
+        match (self.engine.options.remote_trust, transfer) {
+            (RemoteTrust::VouchedMirror, Transfer::Whole) if !again => incoming.vouched_mirror(),
+            _ => incoming,
+        }
     }
 
     pub(super) fn policed(&self, incoming: Incoming) -> Incoming {
