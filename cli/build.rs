@@ -13,7 +13,7 @@ fn main() {
         ("has_time", "/usr/bin/time"),
         ("has_weed", "/usr/local/bin/weed"),
         ("has_rclone", "/usr/local/bin/rclone"),
-        ("has_flatpak", "/usr/bin/flatpak"),
+        ("has_azurite", "/usr/local/bin/azurite-blob"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");
         println!("cargo::rerun-if-changed={tool}");

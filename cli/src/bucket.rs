@@ -75,15 +75,15 @@ fn archive_options() -> ArchiveOptions {
 /// Returns what the environment says of the buckets of a provider: what is meant for another's, an
 /// endpoint above all, says nothing of them.
 fn options_of_environment(provider: Provider) -> BucketOptions {
-    let own = match provider {
-        Provider::S3 => "AWS_",
-        Provider::Gcs => "GOOGLE_",
-        Provider::Azure => "AZURE_",
+    let own: &[&str] = match provider {
+        Provider::S3 => &["AWS_"],
+        Provider::Gcs => &["GOOGLE_"],
+        Provider::Azure => &["AZURE_", "AZURITE_"],
     };
     let texts = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut variables: Vec<_> = texts
-        .filter(|(name, _)| name.starts_with(own) || name == "HOME")
+        .filter(|(name, _)| own.iter().any(|own| name.starts_with(own)) || name == "HOME")
         .collect();
     let options = BucketOptions::default().apply_variables(variables.clone());
     if provider != Provider::S3 || !matches!(options.credentials, Credentials::Anonymous) {

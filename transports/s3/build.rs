@@ -5,6 +5,7 @@ fn main() {
     for (cfg, tool) in [
         ("has_weed", "/usr/local/bin/weed"),
         ("has_rclone", "/usr/local/bin/rclone"),
+        ("has_azurite", "/usr/local/bin/azurite-blob"),
         ("has_ostree", "/usr/bin/ostree"),
     ] {
         println!("cargo::rustc-check-cfg=cfg({cfg})");

@@ -11,6 +11,7 @@ mod support;
 
 mod addresses;
 mod buckets;
+mod containers;
 mod counted;
 mod flatpaks;
 mod plans;

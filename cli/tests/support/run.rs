@@ -118,7 +118,11 @@ where
         command.env_remove(name).env_remove(name.to_uppercase());
     }
     for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"AWS_") {
+        let of_buckets: [&[u8]; 3] = [b"AWS_", b"AZUR", b"GOOGLE_"];
+        if of_buckets
+            .iter()
+            .any(|own| name.as_encoded_bytes().starts_with(own))
+        {
             command.env_remove(name);
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use treeferry_core::transport::{
-    Precondition, PutAnswer, PutBody, RemotePath, Transport, Validator, WritableTransport,
+    Precondition, PutAnswer, PutBody, RemotePath, Transport, WritableTransport,
 };
 use treeferry_core::{Error, ErrorKind, Result, Subject};
 
@@ -102,7 +102,11 @@ async fn try_conditions(transport: &BucketTransport, path: &RemotePath) -> Resul
     if put(Precondition::Absent, "two").await? != PutAnswer::Conflict {
         return Ok(false);
     }
-    let wrong = Validator::ETag("\"00000000000000000000000000000000\"".into());
+    let tag = Some("\"00000000000000000000000000000000\"".to_owned());
+    // Also where conditions go by a number: no file there has that of 1970.
+    let Some(wrong) = transport.inner.validator(tag, Some("1".into())) else {
+        return Ok(false);
+    };
     let PutAnswer::Done { validator } = put(Precondition::None, "three").await? else {
         return Ok(false);
     };

@@ -13,7 +13,7 @@ use treeferry_transport_http::HttpVersions;
 use crate::options::{Addressing, BucketOptions, Credentials};
 use crate::profile::ProfileKeys;
 use crate::service::Service;
-use crate::{BucketAddress, Provider};
+use crate::{BucketAddress, Provider, emulator};
 
 /// The region that is named where none is: servers of one's own do not care.
 const REGION: &str = "us-east-1";
@@ -158,6 +158,7 @@ fn azure(
     for (key, value) in settings::<AzureConfigKey>(options) {
         builder = builder.with_config(key, value);
     }
+    builder = emulator::direct(builder, options);
     builder = match options.credentials.clone() {
         Credentials::Anonymous => builder.with_skip_signature(true),
         Credentials::Keys(keys) => builder.with_account(keys.id).with_access_key(keys.secret),

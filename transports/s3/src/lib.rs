@@ -9,6 +9,7 @@
 mod address;
 mod conditions;
 mod connect;
+mod emulator;
 mod failure;
 mod options;
 mod profile;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Addressing, BucketOptions, Credentials, Keys};
+use crate::{Addressing, BucketOptions, Credentials, Keys, emulator};
 
 /// Variables of `object_store` that are taken as they are, by prefix.
 const PREFIXES: [&str; 2] = ["AZURE_", "GOOGLE_"];
@@ -31,8 +31,9 @@ impl BucketOptions {
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`,
     /// `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, `AWS_PROFILE`,
     /// `AWS_SHARED_CREDENTIALS_FILE`, `AWS_CONFIG_FILE`, those of web identities, containers and
-    /// instances, and all that begin with `AZURE_` and `GOOGLE_`. Keys come before a profile, as
-    /// elsewhere.
+    /// instances, all that begin with `AZURE_` and `GOOGLE_`, and `AZURITE_BLOB_STORAGE_URL`, which
+    /// says where the emulator is that `AZURE_STORAGE_USE_EMULATOR` asks for. Keys come before a
+    /// profile, as elsewhere.
     #[must_use]
     pub fn apply_variables(
         mut self,
@@ -60,6 +61,9 @@ impl BucketOptions {
         };
         for (name, value) in all.iter().filter(taken) {
             self = self.set(name.to_ascii_lowercase(), value);
+        }
+        if let Some(address) = get("AZURITE_BLOB_STORAGE_URL") {
+            self = self.set(emulator::ADDRESS, address);
         }
         let keys = get("AWS_ACCESS_KEY_ID").zip(get("AWS_SECRET_ACCESS_KEY"));
         let ambient = AMBIENT.iter().any(|name| get(name).is_some());

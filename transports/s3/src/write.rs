@@ -18,6 +18,7 @@ use treeferry_core::transport::{
 };
 use treeferry_core::{Error, ErrorKind, Result, Subject};
 
+use crate::Provider;
 use crate::conditions::Conditions;
 use crate::failure::{self, Doing};
 use crate::transport::{BucketTransport, Inner};
@@ -36,6 +37,10 @@ impl Inner {
             Precondition::None => PutMode::Overwrite,
             Precondition::Absent => PutMode::Create,
             Precondition::Unchanged(validator) => match self.tag_of(validator) {
+                // Conditions go by a number there, which ours always have.
+                Some((_, None)) if self.address.provider == Provider::Gcs => {
+                    return Ok(PutAnswer::Conflict);
+                }
                 Some((tag, version)) => {
                     let tag = match self.bare_tags.load(Ordering::Relaxed) {
                         true => tag.trim_matches('"').to_owned(),

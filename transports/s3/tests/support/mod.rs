@@ -6,6 +6,7 @@
     reason = "each test binary uses its own part; a panic is a failed test"
 )]
 
+pub(crate) mod google;
 pub(crate) mod proxy;
 
 use std::net::{TcpListener, TcpStream};
@@ -41,6 +42,12 @@ pub(crate) fn seaweed() -> &'static S3Server {
 pub(crate) fn rclone() -> &'static S3Server {
     static SERVER: OnceLock<S3Server> = OnceLock::new();
     SERVER.get_or_init(|| started(start_rclone))
+}
+
+/// Returns the Azurite of this test process, with an empty container, in which all may read.
+pub(crate) fn azurite() -> &'static S3Server {
+    static SERVER: OnceLock<S3Server> = OnceLock::new();
+    SERVER.get_or_init(|| started(start_azurite))
 }
 
 /// Starts a server again if another process took its port.
@@ -97,6 +104,25 @@ fn start_rclone() -> Option<S3Server> {
     start(&line, dir, port, "")
 }
 
+/// Permits to make containers of the emulator's account until 2099: signed with the key that all
+/// emulators have.
+const MAKING_CONTAINERS: &str = "sv=2020-10-02&ss=b&srt=c&sp=c&spr=https%2Chttp&\
+    se=2099-01-01T00%3A00%3A00Z&sig=EDf0i1DiWl1ZrFt1uf5wj0Nxz55l%2BqH9xZMCuUPIyMU%3D";
+
+fn start_azurite() -> Option<S3Server> {
+    let dir = tempfile::tempdir().unwrap();
+    let [port] = free_ports::<1>();
+    let line = format!(
+        "/usr/local/bin/azurite-blob --blobHost 127.0.0.1 --blobPort {port} --inMemoryPersistence \
+         --silent --disableTelemetry"
+    );
+    let make = format!(
+        "PUT /devstoreaccount1/{BUCKET}?restype=container&{MAKING_CONTAINERS} HTTP/1.0\r\n\
+         Host: 127.0.0.1\r\nx-ms-blob-public-access: container\r\nContent-Length: 0\r\n\r\n"
+    );
+    start(&line, dir, port, &make)
+}
+
 fn start(line: &str, dir: tempfile::TempDir, port: u16, question: &str) -> Option<S3Server> {
     let log = dir.path().join("log");
     let script = format!(
@@ -134,7 +160,7 @@ fn answers(port: u16, question: &str) -> bool {
     question.is_empty()
         || (stream.write_all(question.as_bytes()).is_ok()
             && stream.read_to_string(&mut answer).is_ok()
-            && answer.split(' ').nth(1) == Some("200"))
+            && matches!(answer.split(' ').nth(1), Some("200" | "201")))
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {
@@ -144,9 +170,14 @@ fn free_ports<const N: usize>() -> [u16; N] {
 
 /// Returns an address that nobody else in this process uses.
 pub(crate) fn fresh_address() -> String {
+    fresh_address_of("s3")
+}
+
+/// Returns such an address of another kind of bucket.
+pub(crate) fn fresh_address_of(scheme: &str) -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("s3://{BUCKET}/place-{number}/repo")
+    format!("{scheme}://{BUCKET}/place-{number}/repo")
 }
 
 pub(crate) fn options(port: u16) -> BucketOptions {
@@ -156,6 +187,13 @@ pub(crate) fn options(port: u16) -> BucketOptions {
         secret: SECRET.into(),
         token: None,
     });
+    options
+}
+
+/// Returns how the emulator of Azure is spoken to, with its own account.
+pub(crate) fn azure_options(port: u16) -> BucketOptions {
+    let mut options = anonymous(port).set("azure_storage_use_emulator", "true");
+    options.credentials = Credentials::Ambient;
     options
 }
 
