@@ -12,7 +12,7 @@ use treeferry_core::ErrorKind;
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_core::format::{Checksum, Commit, Summary};
 use treeferry_core::ops::summary::{
-    SummaryOptions, build_summary, commit_repo_metadata, update_summary,
+    DamagedCommits, SummaryOptions, build_summary, commit_repo_metadata, update_summary,
 };
 use treeferry_core::repo::Repo;
 use treeferry_core::store::RepoState;
@@ -248,4 +248,34 @@ async fn a_ref_to_nothing_is_named() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Missing);
     assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[tokio::test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+async fn a_ref_to_a_damaged_commit_is_listed_only_where_that_is_asked_for() {
+    let fixture = fixture("archive", None);
+    let (real, false_name) = (fixture.commits[0], Checksum::of(b"another"));
+    let path = |checksum: &Checksum| {
+        let text = checksum.to_string();
+        let (first, rest) = text.split_at(2);
+        fixture.path.join(format!("objects/{first}/{rest}.commit"))
+    };
+    std::fs::create_dir_all(path(&false_name).parent().unwrap()).unwrap();
+    std::fs::copy(path(&real), path(&false_name)).unwrap();
+    set_c_ref(&fixture.path, "damaged", &false_name);
+    let repo = repo_at(&fixture.path).await;
+    let mut options = SummaryOptions::default();
+    let error = build_summary(&repo, &options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    options.damaged = DamagedCommits::List;
+    let summary = build_summary(&repo, &options).await.unwrap();
+    let listed = summary.refs.iter().find(|entry| entry.name == "damaged");
+    let listed = listed.unwrap();
+    assert_eq!(listed.commit, false_name);
+    let length = std::fs::metadata(path(&real)).unwrap().len();
+    assert_eq!(listed.commit_bytes, length);
+    // What is no commit at all cannot be listed.
+    std::fs::write(path(&false_name), b"nothing of that kind").unwrap();
+    let error = build_summary(&repo, &options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use treeferry_core::ErrorKind;
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_core::ops::delta::{reindex, superblock_checksums};
 use treeferry_core::ops::summary::{
-    KeepKeys, SummaryOptions, commit_repo_metadata, update_summary,
+    DamagedCommits, KeepKeys, SummaryOptions, commit_repo_metadata, update_summary,
 };
 use treeferry_core::repo::Repo;
 use treeferry_core::sign::Signer;
@@ -98,11 +99,11 @@ async fn update(repo: &Repo, args: &Args, session: &Session) -> Result<()> {
     });
     let grace = Duration::try_from_secs_f64(grace);
     let grace = grace.map_err(|_| Failure::new("--grace takes a number of seconds"))?;
-    let keep = match session.name {
-        Name::Treeferry => KeepKeys::Flatpak,
-        Name::Ostree => KeepKeys::None,
+    let (keep, damaged) = match session.name {
+        Name::Treeferry => (KeepKeys::Flatpak, DamagedCommits::Refuse),
+        Name::Ostree => (KeepKeys::None, DamagedCommits::List),
     };
-    make(repo, metadata, signers, grace, keep).await
+    make(repo, metadata, signers, grace, (keep, damaged)).await
 }
 
 /// Makes the summary anew, with nothing but what the repository holds.
@@ -112,7 +113,7 @@ pub(super) async fn make_now(repo: &Repo) -> Result<()> {
         Dict::new(),
         Vec::new(),
         Duration::ZERO,
-        KeepKeys::Flatpak,
+        (KeepKeys::Flatpak, DamagedCommits::Refuse),
     )
     .await
 }
@@ -123,7 +124,7 @@ async fn make(
     metadata: Dict,
     signers: Vec<Arc<dyn Signer>>,
     grace: Duration,
-    keep: KeepKeys,
+    (keep, damaged): (KeepKeys, DamagedCommits),
 ) -> Result<()> {
     let mut options = SummaryOptions::default();
     options.now_secs = dates::now();
@@ -137,7 +138,16 @@ async fn make(
         .map(|(name, checksum)| (name.to_string(), checksum))
         .collect();
     commit_repo_metadata(repo, &options).await?;
-    update_summary(repo, &options).await?;
+    let made = update_summary(repo, &options).await;
+    match (made, damaged) {
+        (Err(error), DamagedCommits::List) if error.kind() == ErrorKind::Corrupt => {
+            // Looked for first, so that it can be told.
+            eprintln!("warning: {error}; its ref is listed, and nobody can pull it");
+            options.damaged = damaged;
+            update_summary(repo, &options).await?;
+        }
+        (made, _) => _ = made?,
+    }
     Ok(())
 }
 

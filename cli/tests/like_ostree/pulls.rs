@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 
 use crate::beside::{Agree, Beside};
 
@@ -133,4 +135,58 @@ fn is_sound(beside: &Beside, repo: &str) {
     let call = format!("--repo={repo} fsck -q");
     assert_eq!(beside.call(&call).code, Some(0), "{repo}");
     assert_eq!(beside.call_theirs(&call).code, Some(0), "{repo}");
+}
+
+/// A repository on this machine is believed, and a ref whose commit is damaged keeps no other from
+/// being published; whoever pulls it and does not trust it finds out.
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "needs ostree")]
+fn a_commit_that_is_not_what_its_name_says_is_listed_and_linked_alike() {
+    let beside = Beside::new();
+    let real = beside.call("--repo=r rev-parse foo/bar").lines.remove(0);
+    let false_name = "5".repeat(64);
+    let object = |at: &Path, name: &str| {
+        let (first, rest) = name.split_at(2);
+        at.join(format!("r/objects/{first}/{rest}.commit"))
+    };
+    beside.both(|at| {
+        let to = object(at, &false_name);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::rename(object(at, &real), to).unwrap();
+        fs::write(at.join("r/refs/heads/foo/bar"), format!("{false_name}\n")).unwrap();
+    });
+    beside.same(Agree::Fully, &["--repo=r summary -u"]);
+    let view = |mut outcome: crate::beside::Outcome| {
+        outcome.lines.retain(|line| !line.contains("Last-Modified"));
+        outcome
+    };
+    let (ours, theirs) = (
+        view(beside.call("--repo=r summary -v")),
+        view(beside.call_theirs("--repo=r summary -v")),
+    );
+    assert!(ours.lines.iter().any(|line| line.contains(&false_name)));
+    assert_eq!(ours, theirs);
+    let told = Command::new(env!("CARGO_BIN_EXE_treeferry"))
+        .args(["--repo=r", "summary", "-u"])
+        .current_dir(beside.ours())
+        .output()
+        .unwrap();
+    // By our own name it is an error.
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(
+        told.starts_with("error: ") && told.contains(&false_name),
+        "{told}"
+    );
+    beside.same(
+        Agree::Fully,
+        &[
+            "--repo=believes init --mode=bare-user",
+            "--repo=believes pull-local r foo/bar",
+            "--repo=believes rev-parse foo/bar",
+            "--repo=verifies init --mode=bare-user",
+        ],
+    );
+    // C's text says that it was its fsck.
+    let untrusted = "--repo=verifies pull-local --untrusted r foo/bar";
+    beside.same(Agree::ButErrorText, &[untrusted, "--repo=verifies refs"]);
 }

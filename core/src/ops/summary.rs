@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::gvariant::{Dict, Type, Value, VariantDict};
 use crate::format::keyfile::KeyFile;
 use crate::format::{
@@ -57,6 +57,19 @@ pub struct SummaryOptions {
     pub deltas: Vec<(String, Checksum)>,
     /// What stays of what others wrote into the summary.
     pub keep: KeepKeys,
+    /// What becomes of a ref whose commit is damaged.
+    pub damaged: DamagedCommits,
+}
+
+/// What becomes of a ref whose commit does not hash to its name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DamagedCommits {
+    /// There is no summary as long as there is one.
+    #[default]
+    Refuse,
+    /// It is listed as what the ref holds, as OSTree does: other refs can still be published. Whoever
+    /// pulls that commit finds it damaged.
+    List,
 }
 
 /// What stays of what others wrote into a summary, and into the metadata of a repository.
@@ -165,7 +178,7 @@ pub async fn build_summary(repo: &Repo, options: &SummaryOptions) -> Result<Summ
     // One that cannot be read has nothing to keep.
     let old = old.and_then(|old| Summary::parse(&old.summary).ok());
     let old = old.unwrap_or_default();
-    let mut refs = entries(repo, refs).await?;
+    let mut refs = entries(repo, refs, options.damaged).await?;
     let before: HashMap<_, _> = old.refs.iter().map(|old| (&*old.name, old)).collect();
     let mut unchanged = HashSet::new();
     for entry in &mut refs {
@@ -261,11 +274,19 @@ fn collection_of_remote(config: &KeyFile, remote: &RemoteName) -> Option<Collect
     remote.collection_id
 }
 
-async fn entries(repo: &Repo, refs: Refs) -> Result<Vec<SummaryRef>> {
+async fn entries(repo: &Repo, refs: Refs, damaged: DamagedCommits) -> Result<Vec<SummaryRef>> {
     let mut entries = Vec::with_capacity(refs.len());
     for (name, checksum) in refs {
         let object = ObjectName::commit(checksum);
-        let bytes = load_metadata(&**repo.objects(), &object).await?;
+        let bytes = match load_metadata(&**repo.objects(), &object).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => match damaged {
+                DamagedCommits::Refuse => None,
+                DamagedCommits::List => read_as_it_is(repo, object).await?,
+            }
+            .ok_or(error)
+            .map(Some)?,
+            loaded => loaded?,
+        };
         let bytes = bytes.ok_or_else(|| {
             let problem = format!("is not in the repository, and ref '{name}' holds it");
             Error::missing(problem).about(object)
@@ -279,6 +300,14 @@ async fn entries(repo: &Repo, refs: Refs) -> Result<Vec<SummaryRef>> {
         });
     }
     Ok(entries)
+}
+
+/// Reads what a repository in a directory has by the name of a commit, whatever it hashes to.
+async fn read_as_it_is(repo: &Repo, object: ObjectName) -> Result<Option<Bytes>> {
+    match repo.objects().local() {
+        Some(local) => repo.pool().run(move || local.read_metadata(&object)).await,
+        None => Ok(None),
+    }
 }
 
 fn entry_metadata(commit: &Commit) -> Dict {
@@ -328,7 +357,8 @@ async fn metadata(
     if !others.is_empty() {
         let mut map = Vec::with_capacity(others.len());
         for (collection, refs) in others {
-            let refs = entries(repo, refs).await?.into_iter().map(entry_value);
+            let refs = entries(repo, refs, options.damaged).await?;
+            let refs = refs.into_iter().map(entry_value);
             let refs = Value::array(entry_type(), refs.collect());
             let key = Value::from(collection.as_str());
             map.push(Value::DictEntry(Box::new((key, refs))));
@@ -430,7 +460,7 @@ pub async fn commit_repo_metadata(
     let answers = repo.refs().update_refs(&[update]).await?;
     drop(lock);
     if answers != [RefAnswer::Committed] {
-        let kind = crate::ErrorKind::Unavailable { retry_after: None };
+        let kind = ErrorKind::Unavailable { retry_after: None };
         let problem = "was moved by another writer meanwhile";
         return Err(Error::new(kind, problem).about(crate::Subject::Ref(name.to_string())));
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::refs::Planned;
-use super::{AgeCheck, Bindings, Freshness, PullOptions, PullSource};
+use super::{AgeCheck, Bindings, EndOfLife, Freshness, PullOptions, PullSource};
 use crate::error::{Error, Result, Subject};
 use crate::format::gvariant::Dict;
 use crate::format::{Branch, Checksum, Commit, ObjectName};
@@ -30,6 +30,8 @@ pub(super) struct PullGate {
     asked_for: HashMap<Checksum, Vec<AskedFor>>,
     /// What came for each commit, until it can be kept.
     detached: Mutex<Vec<(Checksum, Bytes)>>,
+    /// What the commits that were asked for say of the end of their branches.
+    ends: Mutex<HashMap<Checksum, EndOfLife>>,
 }
 
 /// Under which name a commit was asked for, and the oldest it may be.
@@ -76,6 +78,7 @@ impl PullGate {
             freshness: options.freshness,
             asked_for,
             detached: Mutex::default(),
+            ends: Mutex::default(),
         })
     }
 
@@ -133,6 +136,11 @@ impl PullGate {
             }
         }
         Ok(())
+    }
+
+    /// Returns which of the commits that were asked for say that their branches end.
+    pub(super) async fn take_ends(&self) -> HashMap<Checksum, EndOfLife> {
+        std::mem::take(&mut *self.ends.lock().await)
     }
 
     fn check_bindings(&self, commit: &Commit, branch: &Branch) -> Result<()> {
@@ -202,8 +210,14 @@ impl CommitGate for PullGate {
         self.verify(checksum, bytes, detached)
             .await
             .map_err(about)?;
-        for asked in self.asked_for.get(checksum).into_iter().flatten() {
+        let Some(asked_for) = self.asked_for.get(checksum) else {
+            return Ok(());
+        };
+        for asked in asked_for {
             self.check(asked, commit).map_err(about)?;
+        }
+        if let Some(end) = EndOfLife::of(commit) {
+            self.ends.lock().await.insert(*checksum, end);
         }
         Ok(())
     }

@@ -263,7 +263,7 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let deltas = deltas.map(|deltas| deltas.report()).unwrap_or_default();
     replicated.transferred_bytes += deltas.part_bytes;
     gate.keep_detached().await?;
-    let refs = refs::move_refs(repo, planned).await?;
+    let refs = refs::move_refs(repo, planned, &gate.take_ends().await).await?;
     if let (KeepSummary::Yes, Some(summary)) = (options.summary, summary) {
         keep_summary(repo, summary).await?;
     }

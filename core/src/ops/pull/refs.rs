@@ -1,5 +1,7 @@
 //! Which commits a pull is about, and moving refs to them at its end.
 
+use std::collections::HashMap;
+
 use super::summary::none_there;
 use super::summary_index::IndexedRefs;
 use super::{EndOfLife, PullOptions, PullSource, PulledRef, RefsFrom, nothing_there};
@@ -227,13 +229,13 @@ async fn read_branch(
     Err(Error::missing(format!("No such branch '{branch}' in the repository")).about(url()))
 }
 
-/// Moves each ref from what it held when the pull began to what was pulled.
-pub(super) async fn move_refs(repo: &Repo, planned: Vec<Planned>) -> Result<Vec<PulledRef>> {
-    // Read before any ref moves: once one has, nothing may fail that is not about refs.
-    let mut ends = Vec::with_capacity(planned.len());
-    for planned in &planned {
-        ends.push(EndOfLife::of(&repo.load_commit(&planned.commit).await?));
-    }
+/// Moves each ref from what it held when the pull began to what was pulled. `ends` is what the commits
+/// said when they were admitted.
+pub(super) async fn move_refs(
+    repo: &Repo,
+    planned: Vec<Planned>,
+    ends: &HashMap<Checksum, EndOfLife>,
+) -> Result<Vec<PulledRef>> {
     let updates: Vec<_> = planned.iter().filter_map(update).collect();
     let answers = repo.refs().update_refs(&updates).await?;
     for (update, answer) in updates.iter().zip(answers) {
@@ -250,15 +252,14 @@ pub(super) async fn move_refs(repo: &Repo, planned: Vec<Planned>) -> Result<Vec<
             return Err(error.about(Subject::Ref(update.name.to_string())));
         }
     }
-    let pulled = planned.into_iter().zip(ends);
-    let pulled = pulled.map(|(planned, end_of_life)| PulledRef {
+    let pulled = planned.into_iter().map(|planned| PulledRef {
         name: planned.name,
         before: match planned.before {
             Some(RefValue::Commit(commit)) => Some(commit),
             _ => None,
         },
         now: planned.commit,
-        end_of_life,
+        end_of_life: ends.get(&planned.commit).cloned(),
     });
     Ok(pulled.collect())
 }
