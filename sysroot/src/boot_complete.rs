@@ -4,6 +4,7 @@
 use treeferry_core::error::{Error, Result};
 
 use crate::boot_entry::{EntryName, Tries};
+use crate::cleanup::Cleanup;
 use crate::files;
 use crate::layout::FAILURE_STAMP;
 use crate::load::State;
@@ -45,6 +46,11 @@ impl Sysroot {
         };
         let transition = self.transition().await?;
         let decided = transition.as_ref().map(|t| self.decide(state, t));
+        if decided.is_some_and(|decided| decided != Next::Wait) {
+            // A change of the menu may have been cut off between its renames.
+            let menu = state.menu;
+            self.run(move |sysroot| menu::settle(sysroot, menu)).await?;
+        }
         match (decided, transition) {
             (Some(Next::Wait), _) => return Ok(report),
             (Some(Next::StageAgain), Some(transition)) => {
@@ -131,7 +137,8 @@ impl Sysroot {
         let booted = state
             .booted
             .ok_or_else(|| Error::invalid("the running system is in no menu"))?;
-        self.set_default(state, booted).await.map(drop)
+        self.set_default(state, booted).await?;
+        self.cleanup(Cleanup::Deployments).await.map(drop)
     }
 
     /// Stops counting how often the running deployment is tried. Returns whether it was counted.

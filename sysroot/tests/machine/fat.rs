@@ -92,6 +92,77 @@ async fn what_was_cut_off_after_the_rename_is_completed() {
     assert_eq!(rig.sysroot.load().await.unwrap().deployments.len(), 1);
 }
 
+/// Makes the machine try each new deployment so often, and deploys and boots one.
+async fn counted(tries: u64) -> Rig {
+    let mut rig = Rig::with(|options| options.boot_links = BootLinks::None).await;
+    let set = |config: &mut treeferry_core::format::keyfile::KeyFile| {
+        config.set_uint64("sysroot", "boot-counting-tries", tries)?;
+        Ok(())
+    };
+    rig.sysroot.repo().clone().change_config(set).await.unwrap();
+    deploy(&mut rig, "1", "kernel 1").await;
+    rig.boot(0, "a").await;
+    let state = rig.sysroot.load().await.unwrap();
+    rig.sysroot.boot_complete(&state).await.unwrap();
+    assert_eq!(entries(&rig), ["ostree-1-1.conf"]);
+    rig
+}
+
+async fn stage_and_finalize(rig: &mut Rig, version: &str) {
+    let commit = rig
+        .commit(Tree {
+            version,
+            kernel: version,
+            files: &[],
+        })
+        .await;
+    let state = rig.sysroot.load().await.unwrap();
+    let new = rig.new_deployment(&state, commit);
+    rig.sysroot
+        .stage(&state, &new, treeferry_sysroot::Locked::No)
+        .await
+        .unwrap();
+    let state = rig.sysroot.load().await.unwrap();
+    rig.sysroot.finalize_staged(&state).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fallback_leaves_one_whole_menu() {
+    let mut rig = counted(2).await;
+    stage_and_finalize(&mut rig, "2").await;
+    assert_eq!(entries(&rig), ["ostree-2-1.conf", "ostree-2-2+2.conf"]);
+    // A boot loader tries it twice, and boots the other.
+    let dir = rig.root().join("boot/loader/entries");
+    fs::rename(
+        dir.join("ostree-2-2+2.conf"),
+        dir.join("ostree-2-2+0-2.conf"),
+    )
+    .unwrap();
+    rig.boot(1, "b").await;
+    let state = rig.sysroot.load().await.unwrap();
+    let report = rig.sysroot.boot_complete(&state).await.unwrap();
+    assert!(report.fell_back_from.is_some());
+    assert_eq!(entries(&rig), ["ostree-3-1+0-2.conf", "ostree-3-2.conf"]);
+    rig.check_bootable().await;
+}
+
+#[tokio::test]
+async fn a_menu_that_was_cut_off_is_completed_once_its_default_is_up() {
+    let mut rig = counted(2).await;
+    let old = rig.root().join("boot/loader/entries/ostree-1-1.conf");
+    let text = read(&old);
+    stage_and_finalize(&mut rig, "2").await;
+    // As if the power went after the rename of the default.
+    let dir = rig.root().join("boot/loader/entries");
+    fs::rename(dir.join("ostree-2-1.conf"), dir.join("ostree-2-1.conf.new")).unwrap();
+    fs::write(&old, text).unwrap();
+    rig.boot(0, "b").await;
+    let state = rig.sysroot.load().await.unwrap();
+    let report = rig.sysroot.boot_complete(&state).await.unwrap();
+    assert!(report.marked_good.is_some());
+    assert_eq!(entries(&rig), ["ostree-2-1.conf", "ostree-2-2.conf"]);
+}
+
 /// A FAT filesystem, mounted.
 struct Fat<'a>(&'a Path);
 
