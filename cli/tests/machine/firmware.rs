@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::guest::printed;
 use crate::support::run::Ran;
-use crate::vm::{Machine, qemu};
+use crate::vm::{Machine, copy_image, qemu};
 
 const MIB: u64 = 1 << 20;
 /// Where the partitions begin and how long they are, MiB: `/boot`, and the physical root.
@@ -157,8 +157,39 @@ impl Pc {
     /// Turns it on and waits until it is off; returns what it said.
     pub(crate) fn run(&self, script: &str, stick: Option<&Path>) -> String {
         let said = self.start(script, stick).wait();
+        self.keep();
         assert!(said.contains("ENDED 0"), "{said}");
+        // Though systemd cannot unmount /usr, from which it runs, nothing was left to be recovered.
+        let root = format!(
+            "{}?offset={}",
+            text(&self.dir.join("disk.img")),
+            ROOT.0 * MIB
+        );
+        let state = printed("dumpe2fs", &["-h", &root]);
+        assert!(!state.contains("needs_recovery"), "{said}{state}");
         said
+    }
+
+    /// Returns what its boot menu has, by the names of the entries: what is left of their tries stands there too.
+    pub(crate) fn menu(&self) -> Vec<String> {
+        let boot = format!("{}@@{}M", text(&self.dir.join("disk.img")), BOOT.0);
+        let listed = printed("mdir", &["-b", "-i", &boot, "::/loader/entries"]);
+        let names = listed.lines().filter_map(|line| line.rsplit('/').next());
+        let mut names: Vec<_> = names.map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    /// Keeps what the machine said and its disk, as they are after each time that it ran, where the environment
+    /// says: from there a step can be tried again by hand.
+    fn keep(&self) {
+        let Some(to) = std::env::var_os("TREEFERRY_KEEP_MACHINES") else {
+            return;
+        };
+        let number = (1..).find(|n| !Path::new(&to).join(format!("{n}.img")).exists());
+        let to = Path::new(&to).join(number.unwrap().to_string());
+        fs::copy(self.dir.join("serial.log"), to.with_extension("log")).unwrap();
+        copy_image(&self.dir.join("disk.img"), &to.with_extension("img"));
     }
 }
 

@@ -11,8 +11,9 @@ use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
 use crate::support::chance::Chance;
+use crate::support::commit;
 use crate::support::run::treeferry;
-use crate::vm::Disk;
+use crate::vm::{Disk, copy_image};
 use crate::write_log::{Unflushed, WriteLog};
 use crate::{World, machine_test, write_files};
 
@@ -78,7 +79,7 @@ impl Cutter<'_> {
     fn round(&self, number: usize, aim: usize) -> Option<Round> {
         let mut chance = Chance::new(number as u64);
         let disk = Disk::at(&self.dir, "disk.img");
-        fs::copy(self.fresh, &disk.image).unwrap();
+        copy_image(self.fresh, &disk.image);
         let (log, before) = (self.dir.join("writes.log"), self.dir.join("before.img"));
         let mut machine = disk.boot_logged("do=steps", &log, &before);
         assert!(machine.wait_for(PHASES[aim].1), "{}", machine.said());
@@ -129,8 +130,13 @@ impl Cutter<'_> {
         disk.look(|root| {
             treeferry(&root.join("ostree/repo"), ["fsck", "--quiet"]).success();
         });
+        // The next upgrade was to v2, or from there to v3.
+        let upgraded = match version {
+            "v1" => "BOOTED v2",
+            _ => "BOOTED v3",
+        };
         let said = disk.boot("do=look").wait();
-        for words in ["BOOTED v2", "etc is kept", "etc of v2", "ENDED 0"] {
+        for words in [upgraded, "etc is kept", "etc of v2", "ENDED 0"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         format!("{version} came up\n{told}")
@@ -145,8 +151,13 @@ machine_test! {
             write_files(tree);
             fs::write(tree.join("usr/etc/new"), "etc of v2\n").unwrap();
         });
+        // Where the new system comes up, the next upgrade is to this one.
+        let next = world.place.join("v3");
+        fs::rename(world.place.join("v2"), &next).unwrap();
+        fs::write(next.join("usr/lib/os-version"), "v3").unwrap();
+        commit(&world.repo, "test/next", &next);
         let fresh = world.place.join("fresh.img");
-        fs::copy(&world.disk.image, &fresh).unwrap();
+        copy_image(&world.disk.image, &fresh);
         let lengths = measure(&world.disk);
         println!("undisturbed, the phases take {lengths:?}");
         let todo: VecDeque<_> = (0..rounds()).map(|number| (number, number % PHASES.len())).collect();

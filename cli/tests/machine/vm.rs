@@ -19,6 +19,12 @@ const STARTS_MAX: u32 = 3;
 /// How often a machine is looked at.
 const POLL: Duration = Duration::from_millis(3);
 
+/// Copies a disk image, but not its holes.
+pub(crate) fn copy_image(from: &Path, to: &Path) {
+    let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
+    printed("cp", &["--sparse=always", "--reflink=auto", from, to]);
+}
+
 /// A disk image with one ext4 filesystem, the physical root.
 pub(crate) struct Disk {
     pub(crate) image: PathBuf,
@@ -98,7 +104,7 @@ impl Disk {
     /// to `before`.
     pub(crate) fn boot_logged(&self, more: &str, log: &Path, before: &Path) -> Machine {
         let entry = self.first_entry();
-        fs::copy(&self.image, before).unwrap();
+        copy_image(&self.image, before);
         fs::write(log, "").unwrap();
         let drive = format!(
             "driver=blklogwrites,node-name=disk,file.driver=file,file.filename={},log.driver=file,log.filename={}",
