@@ -196,6 +196,10 @@ fn a_machine_is_made_upgraded_changed_and_rolled_back() {
         args.ends_with(" a=1\n") && args.starts_with("ostree=/ostree/boot."),
         "{args}"
     );
+    let told: serde_json::Value =
+        serde_json::from_str(&place.ok("admin --sysroot=root kargs show --json")).unwrap();
+    let words: Vec<_> = args.trim().split(' ').collect();
+    assert_eq!(told["args"], serde_json::json!(words));
     place.ok("admin --sysroot=root pin 0");
     place.ok("admin --sysroot=root undeploy 1");
     let status = place.ok("admin --sysroot=root status");

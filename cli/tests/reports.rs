@@ -285,3 +285,119 @@ fn what_moved_and_what_is_damaged_is_told_as_json() {
     );
     assert_eq!(found[0]["object"], file.replace('/', ""));
 }
+
+#[test]
+fn configuration_signatures_and_leases_are_told_as_json() {
+    let place = Place::new();
+    let repo = repo_of(&place);
+    let set = json(&repo, "config set --json core.tmp-expiry-secs 7");
+    assert_eq!(
+        (&set[0]["before"], &set[0]["value"]),
+        (&Value::Null, &"7".into())
+    );
+    let got = json(&repo, "config get --json core.tmp-expiry-secs");
+    assert_eq!(
+        (&got[0]["group"], &got[0]["key"], &got[0]["value"]),
+        (&"core".into(), &"tmp-expiry-secs".into(), &"7".into())
+    );
+    let unset = json(&repo, "config unset --json core.tmp-expiry-secs");
+    assert_eq!(
+        (&unset[0]["before"], &unset[0]["value"]),
+        (&"7".into(), &Value::Null)
+    );
+    treeferry(&repo, ["config", "get", "core.tmp-expiry-secs"]).failure();
+
+    let (secret, public) = (
+        "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2DXWpgBgrEKt9VL/tPJZAc6DuFy89qmIyWvAhpo9wdRGg==",
+        "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    );
+    let head = json(&repo, "rev-parse --json main")[0]["commit"].clone();
+    let made = json(&repo, &format!("sign --json main {secret}"));
+    assert_eq!((&made[0]["commit"], &made[0]["made"]), (&head, &1.into()));
+    let verified = json(&repo, &format!("sign --verify --json main {public}"));
+    assert_eq!(
+        (&verified[0]["type"], &verified[0]["good"]),
+        (&"ed25519".into(), &true.into())
+    );
+    assert_eq!(verified[0]["commit"], head);
+    let other = "PUAXw+hDiVqStwqnTRt+vJyYLM8uxJaMwM1V8Sr0Zgw=";
+    treeferry(&repo, ["sign", "--verify", "--json", "main", other])
+        .failure_naming(&["No valid signatures"]);
+    let deleted = json(&repo, &format!("sign --delete --json main {public}"));
+    assert_eq!(deleted[0]["deleted"], 1);
+
+    let stick = std::path::PathBuf::from(format!("usb:{}", place.join("stick").display()));
+    std::fs::create_dir(place.join("stick")).unwrap();
+    treeferry(&stick, ["init"]).success();
+    assert_eq!(json(&stick, "leases --json"), Vec::<Value>::new());
+    let leases = place.join("stick/.ostree/repo/.treeferry/leases");
+    std::fs::create_dir_all(&leases).unwrap();
+    let (long, short) = (
+        "00000000000000aa-0.write.3600000",
+        "00000000000000bb-0.delete.1",
+    );
+    for lease in [long, short] {
+        std::fs::write(leases.join(lease), "a builder that died\n0\n").unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let held = json(&stick, "leases --json");
+    let told = |at: usize| {
+        let lease = &held[at];
+        (
+            lease["lease"].clone(),
+            lease["kind"].clone(),
+            lease["expired"].clone(),
+        )
+    };
+    assert_eq!(told(0), (long.into(), "write".into(), false.into()));
+    assert_eq!(told(1), (short.into(), "delete".into(), true.into()));
+    assert_eq!(
+        (&held[0]["holder"], &held[0]["ttl_ms"]),
+        (&"a builder that died".into(), &3_600_000.into())
+    );
+    let broken = json(&stick, &format!("leases --json --break={long}"));
+    assert_eq!(broken[0]["lease"], long);
+    assert!(!leases.join(long).exists());
+}
+
+#[test]
+fn what_is_found_of_a_collection_is_told_as_json() {
+    let place = Place::new();
+    let source = place.join("source");
+    treeferry(
+        &source,
+        ["init", "--mode=archive", "--collection-id=org.example.Os"],
+    )
+    .success();
+    tree::write(&place.join("tree"), "file", b"content");
+    let head = commit(&source, "os/stable", &place.join("tree"));
+    treeferry(&source, ["summary", "-u", "--grace=0"]).success();
+    let client = place.init_unsynced("client", "bare-user");
+    let url = format!("file://{}", source.display());
+    let collection = "--collection-id=org.example.Os";
+    let add = [
+        "remote",
+        "add",
+        "--no-gpg-verify",
+        collection,
+        "vendor",
+        &url,
+    ];
+    treeferry(&client, add).success();
+    let ask = "find-remotes --json --finders=config";
+    let refs = "org.example.Os os/stable org.example.Os os/none";
+    let found = json(&client, &format!("{ask} {refs}"));
+    assert_eq!(
+        (&found[0]["uri"], &found[0]["remote"]),
+        (&url.as_str().into(), &"vendor".into())
+    );
+    assert_eq!(found[0]["refs"][0]["commit"], head);
+    assert_eq!(
+        (&found[1]["ref"], &found[1]["commit"]),
+        (&"os/none".into(), &Value::Null)
+    );
+    let pulled = json(&client, &format!("{ask} --pull org.example.Os os/stable"));
+    assert_eq!(pulled.len(), 2);
+    assert_eq!(pulled[1]["refs"][0]["ref"], "vendor:os/stable");
+    assert_eq!(pulled[1]["uri"], url);
+}

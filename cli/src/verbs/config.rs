@@ -1,14 +1,19 @@
 //! `config`: reads and changes single keys of the repository's configuration.
 
+use serde_json::json;
+
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::session::Session;
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Group name, when KEY is given without it
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
+    /// Print the value, and after a change the one before, as JSON
+    #[arg(long)]
+    json: bool,
     /// get KEY, set KEY VALUE, or unset KEY
     #[arg(value_name = "(get KEY|set KEY VALUE|unset KEY)")]
     words: Vec<String>,
@@ -27,9 +32,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     }
     let group = args.group.as_deref();
     match (operation.as_str(), words) {
-        ("get", [key]) => get(session, split(group, key)?).await,
-        ("set", [key, value]) => set(session, split(group, key)?, value).await,
-        ("unset", [key]) => unset(session, split(group, key)?).await,
+        ("get", [key]) => get(session, split(group, key)?, args.json).await,
+        ("set", [key, value]) => change(session, split(group, key)?, Some(value), args.json).await,
+        ("unset", [key]) => change(session, split(group, key)?, None, args.json).await,
         ("get" | "unset", _) => Err(Failure::new(match group {
             Some(_) => "Group name and key must be specified",
             None => "KEY must be specified",
@@ -52,7 +57,7 @@ fn split<'a>(group: Option<&'a str>, key: &'a str) -> Result<(&'a str, &'a str)>
     }
 }
 
-async fn get(session: &Session, (group, key): (&str, &str)) -> Result<()> {
+async fn get(session: &Session, (group, key): (&str, &str), as_json: bool) -> Result<()> {
     let config = session.open().await?.config().await?;
     if !config.has_group(group) {
         let message = format!("Key file does not have group “{group}”");
@@ -63,22 +68,32 @@ async fn get(session: &Session, (group, key): (&str, &str)) -> Result<()> {
             "Key file does not have key “{key}” in group “{group}”"
         ))
     })?;
+    if as_json {
+        return json::line(&json!({ "group": group, "key": key, "value": value }));
+    }
     Ok(output::line(value)?)
 }
 
-async fn set(session: &Session, (group, key): (&str, &str), value: &str) -> Result<()> {
+/// Sets a key, or removes it.
+async fn change(
+    session: &Session,
+    (group, key): (&str, &str),
+    value: Option<&String>,
+    as_json: bool,
+) -> Result<()> {
     let repo = session.open().await?;
-    let change = |config: &mut treeferry_core::format::keyfile::KeyFile| {
-        Ok(config.set_string(group, key, value)?)
-    };
-    Ok(repo.change_config(change).await?)
-}
-
-async fn unset(session: &Session, (group, key): (&str, &str)) -> Result<()> {
-    let repo = session.open().await?;
-    let change = |config: &mut treeferry_core::format::keyfile::KeyFile| {
-        config.remove_key(group, key);
+    let before = repo.config().await?.string(group, key)?;
+    repo.change_config(|config| {
+        match value {
+            Some(value) => config.set_string(group, key, value)?,
+            None => _ = config.remove_key(group, key),
+        }
         Ok(())
-    };
-    Ok(repo.change_config(change).await?)
+    })
+    .await?;
+    if as_json {
+        let told = json!({ "group": group, "key": key, "before": before, "value": value });
+        return json::line(&told);
+    }
+    Ok(())
 }

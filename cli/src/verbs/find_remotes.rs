@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde_json::json;
 use treeferry_core::ops::pull::{AgeCheck, Naming, PullOptions, PullRef, pull};
 use treeferry_core::repo::Repo;
 use treeferry_core::store::Durability;
@@ -13,7 +14,7 @@ use super::summary::{Change, after};
 use crate::failure::{Failure, Result};
 use crate::finders::{Finder, Found, Pair, find};
 use crate::session::Session;
-use crate::{dates, output, progress, trust};
+use crate::{dates, json, output, progress, trust};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Keep refs by the names that their collection has for them
     #[arg(long)]
     mirror: bool,
+    /// Print what was found, which refs were not, and what was pulled, as JSON
+    #[arg(long)]
+    json: bool,
     /// Which refs, each after the collection that it belongs to
     #[arg(value_name = "COLLECTION-ID REF [COLLECTION-ID REF...]")]
     pairs: Vec<String>,
@@ -46,10 +50,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let finders = finders_of(args.finders.as_deref())?;
     let opened = session.open_place().await?;
     let found = find(session, &opened, &finders, &pairs).await?;
-    if found.is_empty() {
-        return Ok(output::line("No results.")?);
+    match args.json {
+        true => print_json(&found, &pairs)?,
+        false if found.is_empty() => return Ok(output::line("No results.")?),
+        false => print(&found, &pairs)?,
     }
-    print(&found, &pairs)?;
     match args.pull {
         true => pull_all(&args, session, &opened.repo, &found).await,
         false => Ok(()),
@@ -86,11 +91,48 @@ fn finders_of(list: Option<&str>) -> Result<Vec<Finder>> {
     Ok(finders)
 }
 
-fn print(found: &[Found], pairs: &[Pair]) -> Result<()> {
-    let mut out = output::stdout();
+/// Returns which refs were asked for, each once, and those that nobody has.
+fn asked_for(found: &[Found], pairs: &[Pair]) -> (Vec<Pair>, Vec<Pair>) {
     let mut sorted = pairs.to_vec();
     sorted.sort();
     sorted.dedup();
+    let has = |pair: &&Pair| found.iter().any(|one| one.refs.contains_key(*pair));
+    let missing = sorted.iter().filter(|pair| !has(pair)).cloned().collect();
+    (sorted, missing)
+}
+
+/// Prints an object for each place, and one for each ref that was found nowhere.
+fn print_json(found: &[Found], pairs: &[Pair]) -> Result<()> {
+    let mut out = output::stdout();
+    for one in found {
+        let refs = one.refs.iter().map(|((id, branch), newest)| {
+            json!({
+                "collection": id.as_str(),
+                "ref": branch.as_str(),
+                "commit": newest.commit.to_string(),
+                "timestamp": newest.timestamp,
+            })
+        });
+        let told = json!({
+            "uri": one.uri,
+            "finder": one.finder.type_name(),
+            "remote": one.remote.name.as_str(),
+            "priority": one.finder.priority(),
+            "summary_last_modified": one.summary_secs,
+            "refs": refs.collect::<Vec<_>>(),
+        });
+        json::write(&mut out, &told)?;
+    }
+    for (id, branch) in asked_for(found, pairs).1 {
+        let told = json!({ "collection": id.as_str(), "ref": branch.as_str(), "commit": null });
+        json::write(&mut out, &told)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn print(found: &[Found], pairs: &[Pair]) -> Result<()> {
+    let mut out = output::stdout();
+    let (sorted, missing) = asked_for(found, pairs);
     for (number, one) in found.iter().enumerate() {
         writeln!(out, "Result {number}: {}", one.uri)?;
         writeln!(out, " - Finder: {}", one.finder.type_name())?;
@@ -110,8 +152,6 @@ fn print(found: &[Found], pairs: &[Pair]) -> Result<()> {
         }
         writeln!(out)?;
     }
-    let has = |pair: &&Pair| found.iter().any(|one| one.refs.contains_key(*pair));
-    let missing: Vec<_> = sorted.iter().filter(|pair| !has(pair)).collect();
     let total = sorted.len();
     writeln!(out, "{}/{total} refs were found.", total - missing.len())?;
     if !missing.is_empty() {
@@ -152,6 +192,9 @@ async fn pull_all(args: &Args, session: &Session, repo: &Repo, found: &[Found]) 
         return Err(Failure::new(format!("{message}: {}", failed.join(", "))));
     }
     after(Change::Ref, repo).await?;
+    if args.json {
+        return Ok(());
+    }
     Ok(output::line(format!(
         "Pulled {total}/{total} refs successfully."
     ))?)
@@ -191,6 +234,11 @@ async fn pull_from(
     options.replicate.progress = progress;
     let report = pull(repo, &one.source, &options).await;
     drawing.clear();
-    report?;
+    let report = report?;
+    if args.json {
+        let mut told = json::of_pull(&report);
+        told["uri"] = one.uri.as_str().into();
+        json::line(&told)?;
+    }
     Ok(())
 }

@@ -4,18 +4,22 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
 use treeferry_core::archive::LeaseInfo;
 use treeferry_core::store::LockKind;
 
 use crate::failure::{Failure, Result};
-use crate::output;
 use crate::session::Session;
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Remove this lease, whose holder is known to be gone; can be repeated
     #[arg(long = "break", value_name = "LEASE")]
     broken: Vec<String>,
+    /// Print the leases as JSON, or those that were broken
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
@@ -27,9 +31,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
              end with their holder"
         )));
     };
-    let held = store.leases().await?;
+    let mut held = store.leases().await?;
+    held.sort_by(|a, b| id(a).cmp(id(b)));
     if args.broken.is_empty() {
-        return print(&held);
+        return print(&held, args.json);
     }
     // None is broken if one is misspelt.
     let mut broken = Vec::with_capacity(args.broken.len());
@@ -39,20 +44,46 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     }
     for lease in broken {
         store.break_lease(lease).await?;
-        output::line(format!("Broken: {}", line(lease)))?;
+        match args.json {
+            true => json::line(&of_lease(lease))?,
+            false => output::line(format!("Broken: {}", line(lease)))?,
+        }
     }
     Ok(())
 }
 
-fn print(held: &[LeaseInfo]) -> Result<()> {
+fn print(held: &[LeaseInfo], as_json: bool) -> Result<()> {
     let mut out = output::stdout();
     for lease in held {
-        writeln!(out, "{}", line(lease))?;
+        match as_json {
+            true => json::write(&mut out, &of_lease(lease))?,
+            false => writeln!(out, "{}", line(lease))?,
+        }
     }
-    if held.is_empty() {
+    if held.is_empty() && !as_json {
         writeln!(out, "no leases are held")?;
     }
     Ok(out.flush()?)
+}
+
+/// Returns what is known of a lease. Whether it has expired is judged by the clock of this machine.
+fn of_lease(lease: &LeaseInfo) -> Value {
+    let since = |time: SystemTime| {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+    };
+    let age = |time| SystemTime::now().duration_since(time).unwrap_or_default();
+    json!({
+        "lease": id(lease),
+        "kind": match lease.kind {
+            LockKind::Shared => "write",
+            LockKind::Exclusive => "delete",
+        },
+        "holder": lease.holder,
+        "renewed": lease.renewed.map(|time| since(time).as_secs()),
+        "ttl_ms": u64::try_from(lease.ttl.as_millis()).unwrap_or(u64::MAX),
+        "expired": lease.renewed.map(|time| age(time) > lease.ttl),
+    })
 }
 
 /// Returns the name of a lease among those of its repository.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
 use treeferry_core::format::gvariant::Dict;
 use treeferry_core::format::{Checksum, ObjectName};
 use treeferry_core::ops::sign::{sign_commit, unsign_commit, verify_commit};
@@ -11,7 +12,7 @@ use treeferry_core::sign::{Scheme, Signed};
 
 use crate::failure::{Failure, Result};
 use crate::session::{Session, no_such_object, resolve};
-use crate::{dates, keys, output};
+use crate::{dates, json, keys, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// Where trusted and revoked keys are, in place of /etc/ostree and /usr/share/ostree
     #[arg(long, value_name = "NAME")]
     keys_dir: Option<PathBuf>,
+    /// Print what was signed, each signature that was verified, or how many were deleted, as JSON
+    #[arg(long)]
+    json: bool,
     /// The commit
     #[arg(value_name = "COMMIT")]
     commit: Option<String>,
@@ -49,7 +53,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         let (file, directory) = (args.keys_file.as_deref(), args.keys_dir.as_deref());
         let verifier = keys::verifier(scheme, &args.keys, file, directory)?;
         if args.delete {
-            return delete(&repo, &commit, scheme, &*verifier).await;
+            let deleted = delete(&repo, &commit, scheme, &*verifier).await?;
+            return match args.json {
+                true => json::line(&told(&commit, scheme, "deleted", deleted)),
+                false => Ok(output::line(format!("Signatures deleted: {deleted}"))?),
+            };
         }
         let verdict = verify_commit(&repo, &commit, verifier, dates::now()).await;
         let verdict = verdict.map_err(|e| match e.kind() {
@@ -58,8 +66,18 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             }
             _ => e.into(),
         })?;
-        for good in verdict.checked.iter().filter(|checked| checked.is_good()) {
-            output::line(good)?;
+        for checked in &verdict.checked {
+            match args.json {
+                true => json::line(&json!({
+                    "commit": commit.to_string(),
+                    "type": checked.scheme.name(),
+                    "key": checked.key.as_ref().map(ToString::to_string),
+                    "good": checked.is_good(),
+                    "text": checked.to_string(),
+                }))?,
+                false if checked.is_good() => output::line(checked)?,
+                false => {}
+            }
         }
         return Ok(());
     }
@@ -71,7 +89,16 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     if let Some(path) = &args.keys_file {
         signers.extend(keys::signers_of_file(scheme, path)?);
     }
-    Ok(sign_commit(&repo, &commit, &signers).await?)
+    sign_commit(&repo, &commit, &signers).await?;
+    match args.json {
+        true => json::line(&told(&commit, scheme, "made", signers.len())),
+        false => Ok(()),
+    }
+}
+
+/// Returns what became of how many signatures.
+fn told(commit: &Checksum, scheme: Scheme, what: &str, count: usize) -> Value {
+    json!({ "commit": commit.to_string(), "type": scheme.name(), what: count })
 }
 
 async fn delete(
@@ -79,7 +106,7 @@ async fn delete(
     commit: &Checksum,
     scheme: Scheme,
     verifier: &dyn treeferry_core::sign::Verifier,
-) -> Result<()> {
+) -> Result<usize> {
     let name = ObjectName::commit(*commit);
     let bytes = load_metadata(&**repo.objects(), &name).await?;
     let bytes = bytes.ok_or_else(|| no_such_object(&name))?;
@@ -93,6 +120,5 @@ async fn delete(
         };
         added.is_err() || !verifier.verify(&signed).is_accepted()
     };
-    let deleted = unsign_commit(repo, commit, scheme, is_by_others).await?;
-    Ok(output::line(format!("Signatures deleted: {deleted}"))?)
+    Ok(unsign_commit(repo, commit, scheme, is_by_others).await?)
 }

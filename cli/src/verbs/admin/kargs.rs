@@ -1,12 +1,13 @@
 //! `admin kargs`: shows and changes kernel arguments.
 
 use clap::Subcommand;
+use serde_json::json;
 use treeferry_sysroot::{Cleanup, State};
 
 use super::machine::{Machine, index, stateroot_option};
 use super::{cleanup, told};
 use crate::failure::{Failure, Result};
-use crate::output;
+use crate::{json, output};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -33,6 +34,9 @@ struct InPlace {
 
 #[derive(Debug, clap::Args)]
 struct Show {
+    /// Print the arguments as JSON
+    #[arg(long)]
+    json: bool,
     /// The deployment (default: 0)
     #[arg(value_name = "INDEX")]
     index: Option<String>,
@@ -93,7 +97,14 @@ async fn edit_in_place(args: InPlace, machine: &Machine) -> Result<()> {
 async fn show(args: Show, machine: &Machine) -> Result<()> {
     let state = machine.sysroot.load().await?;
     let deployment = state.at(index(args.index.as_deref().unwrap_or("0"))?)?;
-    Ok(output::line(deployment.entry.args())?)
+    let kargs = deployment.entry.args();
+    match args.json {
+        true => json::line(&json!({
+            "deployment": deployment.id.to_string(),
+            "args": kargs.to_words(),
+        })),
+        false => Ok(output::line(kargs)?),
+    }
 }
 
 async fn edit(args: Edit, machine: &Machine) -> Result<()> {
