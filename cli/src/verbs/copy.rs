@@ -6,6 +6,7 @@ use treeferry_core::format::CollectionId;
 use treeferry_core::ops::copy::{
     CopyOptions, CopyRef, all_refs, copy, named_ref, plan_copy, summary_refs,
 };
+use treeferry_core::ops::delta::TakeDeltas;
 use treeferry_core::ops::pull::PullSource;
 use treeferry_core::repo::Repo;
 use treeferry_core::sign::VerifyPolicy;
@@ -16,7 +17,7 @@ use super::copy_text::{self, After};
 use crate::failure::{Failure, Result};
 use crate::place::{Origin, open_origin, target_place};
 use crate::session::Session;
-use crate::{progress, stick};
+use crate::{delta_budget, progress, stick};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -61,6 +62,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     options.verify = verify;
     let source = PullSource::from(origin.clone());
     let to = &destination.repo;
+    options.deltas = args.transfer.deltas(TakeDeltas::Yes);
+    options.delta_budget = delta_budget::to_apply(&destination);
     if args.transfer.dry_run {
         let effort = args.transfer.effort();
         let plan = plan_copy(&source, to, &refs, &options, effort).await?;

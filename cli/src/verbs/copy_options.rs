@@ -1,6 +1,7 @@
 //! The options that `push` and `copy` share.
 
 use treeferry_core::format::{CollectionId, Refspec};
+use treeferry_core::ops::delta::TakeDeltas;
 use treeferry_core::ops::replicate::{Depth, ReplicateOptions, SizeEffort};
 use treeferry_core::repo::Repo;
 use treeferry_core::store::{Durability, RefName};
@@ -25,6 +26,12 @@ pub(super) struct Transfer {
     /// Print what was moved as JSON
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) json: bool,
+    /// Bring the static deltas along that make what is copied (default for copy)
+    #[arg(long, conflicts_with = "no_static_deltas")]
+    static_deltas: bool,
+    /// Leave static deltas behind (default for push)
+    #[arg(long)]
+    no_static_deltas: bool,
     /// Do not wait for the disk: a power cut may take what was written
     #[arg(long)]
     disable_fsync: bool,
@@ -49,6 +56,15 @@ impl Transfer {
         // Many that fail together do not come back together.
         options.retry.seed = u64::from(std::process::id());
         options
+    }
+
+    /// Returns whether deltas are taken along, where it is said, and else by what the verb does.
+    pub(super) fn deltas(&self, default: TakeDeltas) -> TakeDeltas {
+        match (self.static_deltas, self.no_static_deltas) {
+            (true, _) => TakeDeltas::Yes,
+            (_, true) => TakeDeltas::No,
+            (false, false) => default,
+        }
     }
 
     pub(super) fn intent(&self) -> Intent {

@@ -8,6 +8,7 @@ use treeferry_core::ops::copy::{CopiedRef, CopyPlan, CopyReport, RefOutcome};
 use treeferry_core::ops::replicate::{EstimatedFrom, ExactFrom, PlannedBytes, ReplicatePlan};
 use treeferry_core::store::RefValue;
 
+use super::delta_text;
 use super::size_text::size_text;
 use crate::failure::{Failure, Result};
 use crate::place::Place;
@@ -24,7 +25,8 @@ pub(super) enum After {
 impl After {
     pub(super) fn of(report: &CopyReport) -> Self {
         let moved = |copied: &CopiedRef| copied.outcome == RefOutcome::Moved;
-        match report.refs.iter().any(moved) {
+        // A summary lists deltas too.
+        match report.refs.iter().any(moved) || report.deltas.deltas > 0 {
             true => Self::SomethingMoved,
             false => Self::NothingMoved,
         }
@@ -41,6 +43,7 @@ pub(super) fn print(session: &Session, report: &CopyReport, to: &Place) -> Resul
             format!("{metadata} metadata, {content} content objects moved; {written} written");
         output::line(line)?;
         print_refs(&report.refs)?;
+        delta_text::print_taken(&report.deltas)?;
     }
     conflicts(&report.refs, to)
 }
@@ -70,9 +73,12 @@ pub(super) fn print_json(report: &CopyReport, to: &Place) -> Result<()> {
         "content_moved": moved.content_fetched,
         "transferred_bytes": moved.transferred_bytes,
         "written_bytes": moved.written_bytes,
+        "static_deltas_moved": report.deltas.deltas,
+        "static_delta_bytes": report.deltas.bytes,
     });
     json::write(&mut out, &totals)?;
     out.flush()?;
+    delta_text::warn_of_left_out(&report.deltas);
     conflicts(&report.refs, to)
 }
 
@@ -80,6 +86,7 @@ pub(super) fn print_json(report: &CopyReport, to: &Place) -> Result<()> {
 pub(super) fn print_plan(plan: &CopyPlan, to: &Place) -> Result<()> {
     print_refs(&plan.refs)?;
     print_objects(&plan.objects)?;
+    delta_text::print_planned(&plan.deltas)?;
     conflicts(&plan.refs, to)
 }
 

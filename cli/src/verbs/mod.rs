@@ -13,6 +13,7 @@ pub(crate) mod copy;
 mod copy_options;
 mod copy_text;
 pub(crate) mod create_usb;
+mod delta_text;
 pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod du;

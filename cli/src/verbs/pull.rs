@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use treeferry_backend_fs::SummaryCacheDir;
 use treeferry_core::format::{Branch, Refspec};
+use treeferry_core::ops::delta::TakeDeltas;
 use treeferry_core::ops::pull::{
     AgeCheck, Bindings, DeltaUse, KeepSummary, Naming, PullOptions, PullRef, PullReport,
     PullSource, RefsFrom, pull,
@@ -18,6 +19,7 @@ use treeferry_core::sign::VerifyPolicy;
 use treeferry_core::store::{Durability, Encoding};
 use treeferry_transport_http::{HttpOptions, LowSpeed};
 
+use super::delta_text;
 use super::pull_deltas;
 use super::pull_from;
 use super::pull_text::{totals, warn_of_ends};
@@ -46,6 +48,9 @@ pub(crate) struct Args {
     /// Keep refs by the names the remote has for them; without BRANCH, all of them
     #[arg(long)]
     mirror: bool,
+    /// With --mirror: keep the static deltas as well that make what is pulled
+    #[arg(long, requires = "mirror")]
+    static_deltas: bool,
     /// Bring only what is below PATH; can be repeated
     #[arg(long, value_name = "PATH")]
     subpath: Vec<String>,
@@ -245,13 +250,15 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
         after(Change::Ref, &repo).await?;
     }
     if args.json {
+        delta_text::warn_of_left_out(&report.kept_deltas);
         return json::line(&json::of_pull(&report));
     }
     if session.quiet {
         return Ok(());
     }
     output::line(totals(&report, started.elapsed(), session.name))?;
-    print_refs(session, &report)
+    print_refs(session, &report)?;
+    delta_text::print_taken(&report.kept_deltas)
 }
 
 /// Prints what moved, by our own name; scripts that know the other do not expect it.
@@ -286,6 +293,9 @@ impl Args {
                 .await
                 .map_err(|e| e.context("opening repo"))?;
             options.local_caches.push(Arc::new(cache));
+        }
+        if self.static_deltas {
+            options.keep_deltas = TakeDeltas::Yes;
         }
         if self.http_trusted && self.mirror {
             options.replicate.remote_trust = RemoteTrust::VouchedMirror;

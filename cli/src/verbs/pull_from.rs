@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 
-use treeferry_core::ops::pull::{DeltaUse, PullRef, PullSource, plan_pull, pull};
+use treeferry_core::ops::pull::{DeltaUse, PullRef, PullSource, plan_kept_deltas, plan_pull, pull};
 use treeferry_core::ops::replicate::SizeEffort;
 use treeferry_core::repo::Repo;
 
 use super::copy_text;
+use super::delta_text;
 use super::pull::{Args, print_refs, pull_ref};
 use super::pull_deltas;
 use super::pull_local::own_refs;
@@ -51,7 +52,8 @@ pub(super) async fn run(args: &Args, address: &str, session: &Session) -> Result
         return Ok(());
     }
     output::line(totals(&report, started.elapsed(), session.name))?;
-    print_refs(session, &report)
+    print_refs(session, &report)?;
+    delta_text::print_taken(&report.kept_deltas)
 }
 
 async fn refs(args: &Args, origin: &Origin) -> Result<Vec<PullRef>> {
@@ -73,5 +75,6 @@ pub(super) async fn dry_run(
         false => SizeEffort::AsKnown,
     };
     let plan = plan_pull(repo, source, &options, effort).await?;
-    copy_text::print_objects(&plan)
+    copy_text::print_objects(&plan)?;
+    delta_text::print_planned(&plan_kept_deltas(repo, source, &options).await?)
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use treeferry_core::format::Checksum;
 use treeferry_core::ops::copy::{CopyOptions, CopyRef, ExpectedBefore, copy, named_ref, plan_copy};
+use treeferry_core::ops::delta::TakeDeltas;
 use treeferry_core::ops::pull::PullSource;
 use treeferry_core::repo::Repo;
 use treeferry_core::store::{ExpectedRef, RefName, RefSpace, RefValue};
@@ -13,7 +14,7 @@ use super::copy_text::{self, After};
 use crate::failure::{Failure, Result};
 use crate::place::target_place;
 use crate::session::Session;
-use crate::{progress, stick};
+use crate::{delta_budget, progress, stick};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -53,6 +54,8 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let destination = place.open_or_create(args.transfer.intent()).await?;
     let source = PullSource::from(repo.clone());
     let (from, to) = (&source, &destination.repo);
+    options.deltas = args.transfer.deltas(TakeDeltas::No);
+    options.delta_budget = delta_budget::to_apply(&destination);
     if args.transfer.dry_run {
         let effort = args.transfer.effort();
         let plan = plan_copy(from, to, &refs, &options, effort).await?;

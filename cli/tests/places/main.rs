@@ -13,6 +13,7 @@ mod addresses;
 mod buckets;
 mod containers;
 mod counted;
+mod deltas;
 mod flatpaks;
 mod plans;
 mod pushes;

@@ -9,7 +9,7 @@ use super::Repo;
 use crate::error::{Error, Result};
 use crate::format::delta::DeltaFile;
 use crate::format::{Branch, Checksum, CollectionId};
-use crate::store::{RefName, SignedSummary};
+use crate::store::{ListedDeltaFile, RefName, SignedSummary};
 use crate::transport::{FetchOptions, FetchedFile};
 
 /// A repository that is read from: another place, or another machine.
@@ -53,6 +53,11 @@ pub trait RemoteRepo: Debug + Send + Sync + 'static {
 
     /// Returns the configuration, the bytes of a key file.
     async fn read_config(&self) -> Result<Option<Bytes>>;
+
+    /// Lists the files of all deltas; `None`: they cannot be listed there.
+    async fn list_delta_files(&self) -> Result<Option<Vec<ListedDeltaFile>>> {
+        Ok(None)
+    }
 
     /// Opens a file of a delta, or the rest of one. `None` when it is not there.
     ///
@@ -102,6 +107,10 @@ impl RemoteRepo for Repo {
 
     async fn read_config(&self) -> Result<Option<Bytes>> {
         self.state().read_config().await.map(Some)
+    }
+
+    async fn list_delta_files(&self) -> Result<Option<Vec<ListedDeltaFile>>> {
+        self.state().list_delta_files().await.map(Some)
     }
 
     async fn open_delta_file(

@@ -1,7 +1,7 @@
 //! Brings refs, and the commits they hold, from one place to another: push and copy.
 //!
 //! The same engine as a pull, and the same order: objects first, then detached metadata, then the
-//! commits, and last the refs, by compare-and-swap from what they held when the copy began. Whoever
+//! commits, then static deltas, and last the refs, by compare-and-swap from what they held when the copy began. Whoever
 //! comes second is told what the ref holds now, and nothing of theirs is overwritten.
 
 mod detached;
@@ -12,13 +12,16 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::format::keyfile::KeyFile;
 use crate::format::{Checksum, CollectionId};
-use crate::ops::pull::PullSource;
+use crate::ops::delta::{ApplyBudget, DeltasTaken, TakeDeltas, Taking};
+use crate::ops::pull::{PullSource, fetch_summary};
 use crate::ops::replicate::{
     ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan, replicate,
 };
 use crate::repo::{Phase, Repo, bad};
 use crate::sign::VerifyPolicy;
-use crate::store::{ExpectedRef, LockKind, RefAnswer, RefName, RefSpace, RefUpdate, RefValue};
+use crate::store::{
+    ExpectedRef, LockKind, RefAnswer, RefName, RefSpace, RefUpdate, RefValue, SignedSummary,
+};
 
 pub use refs::{CopyRef, all_refs, named_ref, summary_refs};
 
@@ -30,6 +33,10 @@ pub struct CopyOptions {
     pub expected: ExpectedBefore,
     /// What must be signed, and by whom.
     pub verify: VerifyPolicy,
+    /// Whether the static deltas that make the commits come along.
+    pub deltas: TakeDeltas,
+    /// What reading their superblocks may use.
+    pub delta_budget: ApplyBudget,
     /// How objects are moved. Its `gate` and `before_commit` are the copy's own.
     pub replicate: ReplicateOptions,
 }
@@ -52,6 +59,8 @@ pub struct CopyReport {
     pub refs: Vec<CopiedRef>,
     /// What was moved.
     pub replicated: ReplicateReport,
+    /// Which deltas came along. Their bytes are not in [`ReplicateReport::transferred_bytes`].
+    pub deltas: DeltasTaken,
 }
 
 /// What became of a ref.
@@ -89,6 +98,8 @@ pub struct CopyPlan {
     pub refs: Vec<CopiedRef>,
     /// What would be moved.
     pub objects: ReplicatePlan,
+    /// Which deltas would come along.
+    pub deltas: DeltasTaken,
 }
 
 /// Copies `refs` of `source` to `destination`, durable when it returns.
@@ -120,6 +131,15 @@ pub async fn copy(
     moving.before_commit = Some(detached.clone());
     let sources = [source.objects.clone()];
     let replicated = replicate(&sources, destination, &commits, &moving).await?;
+    // Before the refs, so that whoever sees what they hold finds the deltas to it.
+    let deltas = match options.deltas {
+        TakeDeltas::No => DeltasTaken::default(),
+        TakeDeltas::Yes => {
+            let summary = signed_summary(source, destination, options).await?;
+            let taking = taking(source, destination, options, summary.as_ref());
+            taking.take(&commits, options.replicate.depth).await?
+        }
+    };
     if let Some(collection) = collection {
         take_collection(destination, &collection).await?;
     }
@@ -127,6 +147,7 @@ pub async fn copy(
     Ok(CopyReport {
         refs: copied,
         replicated,
+        deltas,
     })
 }
 
@@ -150,10 +171,50 @@ pub async fn plan_copy(
     )));
     let sources = [source.objects.clone()];
     let objects = plan(&sources, destination, &commits, &moving, effort).await?;
+    let deltas = match options.deltas {
+        TakeDeltas::No => DeltasTaken::default(),
+        TakeDeltas::Yes => {
+            let summary = signed_summary(source, destination, options).await?;
+            let taking = taking(source, destination, options, summary.as_ref());
+            taking.plan(&commits, options.replicate.depth).await?
+        }
+    };
     Ok(CopyPlan {
         refs: copied,
         objects,
+        deltas,
     })
+}
+
+fn taking<'a>(
+    source: &'a PullSource,
+    destination: &'a Repo,
+    options: &'a CopyOptions,
+    summary: Option<&'a SignedSummary>,
+) -> Taking<'a> {
+    Taking {
+        remote: &*source.repo,
+        objects: &*source.objects,
+        destination,
+        summary,
+        policy: &options.verify,
+        budget: &options.delta_budget,
+        retry: options.replicate.retry,
+        progress: options.replicate.progress.clone(),
+    }
+}
+
+/// Reads the summary of the source if it must be signed.
+async fn signed_summary(
+    source: &PullSource,
+    destination: &Repo,
+    options: &CopyOptions,
+) -> Result<Option<SignedSummary>> {
+    if !options.verify.summary.is_required() {
+        return Ok(None);
+    }
+    let retry = &options.replicate.retry;
+    fetch_summary(destination.pool(), source, &options.verify, retry).await
 }
 
 /// Returns what each ref holds, and whether that is what was expected.

@@ -41,8 +41,16 @@ pub async fn kept_indexes(repo: &Repo) -> Result<Vec<Checksum>> {
 
 /// Returns what the superblock of each kept delta hashes to, sorted by name as it is printed.
 pub async fn superblock_checksums(repo: &Repo) -> Result<Vec<(DeltaName, Checksum)>> {
+    checksums_where(repo, |_| true).await
+}
+
+async fn checksums_where(
+    repo: &Repo,
+    wanted: impl Fn(&Checksum) -> bool,
+) -> Result<Vec<(DeltaName, Checksum)>> {
     let mut found = Vec::new();
-    for name in kept_deltas(repo).await? {
+    let kept = kept_deltas(repo).await?;
+    for name in kept.into_iter().filter(|name| wanted(&name.to)) {
         let file = DeltaFile::Superblock(name);
         // It may be gone since it was listed.
         let Some(mut opened) = repo.state().open_delta_file(&file, 0).await? else {
@@ -83,16 +91,18 @@ fn as_ostree(index: &DeltaIndex) -> Result<DeltaIndex> {
 
 /// Writes the indexes of deltas anew: of all commits, or of those that make `only`.
 pub async fn reindex(repo: &Repo, only: Option<&Checksum>) -> Result<()> {
+    reindex_where(repo, |to| only.is_none_or(|only| to == only)).await
+}
+
+/// Writes those indexes anew that are of `wanted` commits.
+pub(super) async fn reindex_where(repo: &Repo, wanted: impl Fn(&Checksum) -> bool) -> Result<()> {
     let mut indexes: BTreeMap<Checksum, DeltaIndex> = BTreeMap::new();
-    for (name, checksum) in superblock_checksums(repo).await? {
+    for (name, checksum) in checksums_where(repo, &wanted).await? {
         let index = indexes.entry(name.to).or_default();
         index.deltas.push((name, checksum));
     }
     let mut stale: BTreeSet<_> = kept_indexes(repo).await?.into_iter().collect();
-    if let Some(only) = only {
-        indexes.retain(|to, _| to == only);
-        stale.retain(|to| to == only);
-    }
+    stale.retain(wanted);
     for (to, index) in indexes {
         stale.remove(&to);
         let (file, bytes) = (DeltaFile::Index(to), as_ostree(&index)?.to_bytes());

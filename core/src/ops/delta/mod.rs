@@ -14,11 +14,13 @@ mod generate;
 mod inspect;
 mod keep;
 mod limits;
+mod offered;
 mod old;
 mod open;
 mod payload;
 mod recipe;
 mod spill;
+mod take;
 mod verify;
 
 pub use apply::{ApplyOptions, ApplyReport, apply};
@@ -31,9 +33,12 @@ pub use generate::{GenerateOptions, GenerateReport, PartSink, generate, parent_o
 pub use inspect::{PartContents, inspect_part};
 pub use keep::{delete_kept, kept_deltas, kept_indexes, reindex, superblock_checksums};
 pub use limits::ApplyBudget;
+pub(crate) use offered::{Demands, Listed, open_superblock};
 pub use open::{DeltaPlace, OpenDelta};
 pub(crate) use open::{check_bytes, keep};
 pub use payload::{Unpacked, unpack};
 pub use recipe::{Piece, Recipe, Recipes};
 pub use spill::{Spill, SpillPlace};
+pub(crate) use take::Taking;
+pub use take::{DeltasTaken, LeftOut, TakeDeltas};
 pub use verify::verify;

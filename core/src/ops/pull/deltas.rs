@@ -11,21 +11,15 @@ use async_trait::async_trait;
 
 use super::{DeltaUse, PullOptions, PullSource};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::delta::{
-    DELTAS_KEY, DeltaFile, DeltaIndex, DeltaName, Superblock, read_delta_map,
-};
-use crate::format::{Checksum, Commit, ObjectName, Summary, read_sizes};
+use crate::format::delta::{DeltaName, Superblock};
+use crate::format::{Checksum, Commit, ObjectName, read_sizes};
 use crate::ops::delta::{
-    DeltaPlace, DeltaReport, OpenDelta, check_bytes, execute, keep, missing, verify,
+    DeltaReport, Demands, Listed, OpenDelta, execute, missing, open_superblock,
 };
 use crate::ops::replicate::{Prefill, Scope};
 use crate::repo::Repo;
-use crate::sign::Trust;
 use crate::store::{Batch, SignedSummary};
-use crate::transport::{FetchOptions, retrying};
 
-/// The longest index of deltas, bytes.
-const INDEX_BYTES_MAX: u64 = 10 << 20;
 /// What an object costs besides its bytes when it is fetched alone.
 const REQUEST_BYTES: u64 = 300;
 
@@ -38,14 +32,6 @@ pub(super) struct DeltaPull {
     before: HashMap<Checksum, Option<Checksum>>,
     listed: Listed,
     report: Mutex<DeltaReport>,
-}
-
-/// What the summary says of deltas.
-#[derive(Debug, Default)]
-struct Listed {
-    deltas: Vec<(DeltaName, Checksum)>,
-    /// Whether it is the whole list.
-    complete: bool,
 }
 
 /// A delta that might be used, and what its superblock must hash to if that is known.
@@ -160,12 +146,9 @@ impl DeltaPull {
 
     async fn candidates(&self, commit: &Checksum, repo: &Repo) -> Result<Vec<Candidate>> {
         let before = self.before.get(commit).copied().flatten();
-        let mut known: Vec<(DeltaName, Checksum)> = self.listed.deltas.clone();
-        known.retain(|(name, _)| name.to == *commit);
-        if known.is_empty() && !self.listed.complete {
-            known = self.read_index(commit).await?.deltas;
-            known.retain(|(name, _)| name.to == *commit);
-        }
+        let retry = &self.options.replicate.retry;
+        let known = self.listed.making(commit, &*self.source.repo, retry);
+        let known = known.await?;
         if known.is_empty() && !self.listed.complete && !self.options.verify.summary.is_required() {
             // Nobody says what there is: ask for what would be of use.
             let name = DeltaName::new(before, *commit);
@@ -189,67 +172,17 @@ impl DeltaPull {
         Ok(usable.into_iter().map(|(_, _, c)| c).collect())
     }
 
-    async fn read_index(&self, commit: &Checksum) -> Result<DeltaIndex> {
-        // Nothing vouches for an index but a signed summary that says there are some; where
-        // summaries must be signed and this one lists deltas itself, it was not asked for.
-        let file = DeltaFile::Index(*commit);
-        let read = || async move {
-            let options = FetchOptions {
-                bytes_max: Some(INDEX_BYTES_MAX),
-                ..FetchOptions::default()
-            };
-            match self.source.repo.open_delta_file(&file, options).await? {
-                Some(opened) => opened.collect(INDEX_BYTES_MAX).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let bytes = retrying(&self.options.replicate.retry, || Box::pin(read())).await?;
-        Ok(match bytes {
-            Some(bytes) => DeltaIndex::parse(&bytes)?,
-            None => DeltaIndex::default(),
-        })
-    }
-
-    /// Fetches the superblock of a delta; `None` when there is none, or it is not what was asked.
+    /// Fetches the superblock of a delta, and says how long its file is; `None` when there is none.
     async fn open(&self, candidate: &Candidate, repo: &Repo) -> Result<Option<(OpenDelta, u64)>> {
-        let budget = &self.options.delta_budget;
-        let file = DeltaFile::Superblock(candidate.name);
-        let read = || async move {
-            let options = FetchOptions {
-                bytes_max: Some(budget.part_bytes_max),
-                ..FetchOptions::default()
-            };
-            match self.source.repo.open_delta_file(&file, options).await? {
-                Some(opened) => keep(opened, &budget.spill, budget.part_bytes_max, repo.pool())
-                    .await
-                    .map(Some),
-                None => Ok(None),
-            }
+        let demands = Demands {
+            name: candidate.name,
+            checksum: candidate.checksum,
+            policy: &self.options.verify,
+            budget: &self.options.delta_budget,
+            retry: &self.options.replicate.retry,
         };
-        let bytes = retrying(&self.options.replicate.retry, || Box::pin(read())).await?;
-        let Some(bytes) = bytes else { return Ok(None) };
-        let total = bytes.total_bytes();
-        let (expected, owned, pool) = (candidate.checksum, budget.clone(), repo.pool().clone());
-        let parse = move || {
-            if let Some(expected) = expected {
-                check_bytes(&*bytes, &expected)?;
-            }
-            OpenDelta::read(bytes, DeltaPlace::Inside, &owned, &pool)
-        };
-        let delta = repo.pool().run(parse).await?;
-        let superblock = &delta.superblock;
-        if superblock.name != candidate.name
-            || Checksum::of(&superblock.commit) != candidate.name.to
-        {
-            let problem = format!("the delta served as {} is another", candidate.name);
-            return Err(Error::corrupt(problem));
-        }
-        if let Trust::Signed(verifier) = &self.options.verify.deltas {
-            let now = self.options.verify.now_secs;
-            let verdict = verify(&delta, verifier, now, repo.pool());
-            verdict.await?.into_result()?;
-        }
-        Ok(Some((delta, total)))
+        let opened = open_superblock(&*self.source.repo, demands, repo.pool()).await?;
+        Ok(opened.map(|opened| (opened.delta, opened.file.total_bytes())))
     }
 
     async fn bring(&self, commit: &Checksum, repo: &Repo, batch: &dyn Batch) -> Result<()> {
@@ -338,17 +271,4 @@ async fn is_whole(repo: &Repo, commit: &Checksum) -> Result<bool> {
     let there = repo.objects().stat(&[ObjectName::commit(*commit)]).await?;
     Ok(there.first().is_some_and(Option::is_some)
         && repo.state().read_partial(commit).await?.is_none())
-}
-
-impl Listed {
-    fn of(summary: &SignedSummary) -> Result<Self> {
-        let parsed = Summary::parse(&summary.summary)?;
-        let indexed = parsed.metadata.get("ostree.summary.indexed-deltas");
-        let is_indexed = indexed.and_then(|value| value.as_bool()).unwrap_or(false);
-        let deltas = read_delta_map(&parsed.metadata)?;
-        Ok(Self {
-            complete: !is_indexed && parsed.metadata.contains(DELTAS_KEY),
-            deltas: deltas.unwrap_or_default(),
-        })
-    }
 }

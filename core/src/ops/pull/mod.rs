@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result, Subject};
 use crate::format::delta::DeltaName;
 use crate::format::keyfile::KeyFile;
 use crate::format::{Branch, Checksum, CollectionId, Commit, ObjectType, RemoteName, Tombstone};
-use crate::ops::delta::{ApplyBudget, DeltaReport};
+use crate::ops::delta::{ApplyBudget, DeltaReport, DeltasTaken, TakeDeltas, Taking};
 use crate::ops::replicate::{
     Prefill, RemoteTrust, ReplicateOptions, ReplicatePlan, ReplicateReport, SizeEffort, plan,
     replicate,
@@ -91,6 +91,8 @@ pub struct PullOptions {
     pub deltas: DeltaUse,
     /// What applying them may use.
     pub delta_budget: ApplyBudget,
+    /// Whether the deltas that make what is pulled are kept as the remote has them; for mirrors.
+    pub keep_deltas: TakeDeltas,
     /// How objects are moved.
     pub replicate: ReplicateOptions,
 }
@@ -191,6 +193,8 @@ pub struct PullReport {
     pub replicated: ReplicateReport,
     /// What deltas brought of it. Their bytes are in [`ReplicateReport::transferred_bytes`] as well.
     pub deltas: DeltaReport,
+    /// Which deltas are kept. Their bytes are not in [`ReplicateReport::transferred_bytes`].
+    pub kept_deltas: DeltasTaken,
 }
 
 /// A ref that was pulled.
@@ -263,6 +267,13 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let deltas = deltas.map(|deltas| deltas.report()).unwrap_or_default();
     replicated.transferred_bytes += deltas.part_bytes;
     gate.keep_detached().await?;
+    let kept_deltas = match options.keep_deltas {
+        TakeDeltas::No => DeltasTaken::default(),
+        TakeDeltas::Yes => {
+            let taking = taking(repo, source, options, summary.as_ref());
+            taking.take(&commits, options.replicate.depth).await?
+        }
+    };
     let refs = refs::move_refs(repo, planned, &gate.take_ends().await).await?;
     if let (KeepSummary::Yes, Some(summary)) = (options.summary, summary) {
         keep_summary(repo, summary).await?;
@@ -271,7 +282,42 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
         refs,
         replicated,
         deltas,
+        kept_deltas,
     })
+}
+
+fn taking<'a>(
+    repo: &'a Repo,
+    source: &'a PullSource,
+    options: &'a PullOptions,
+    summary: Option<&'a SignedSummary>,
+) -> Taking<'a> {
+    Taking {
+        remote: &*source.repo,
+        objects: &*source.objects,
+        destination: repo,
+        summary,
+        policy: &options.verify,
+        budget: &options.delta_budget,
+        retry: options.replicate.retry,
+        progress: options.replicate.progress.clone(),
+    }
+}
+
+/// Finds out which deltas [`pull`] would keep, and keeps none.
+pub async fn plan_kept_deltas(
+    repo: &Repo,
+    source: &PullSource,
+    options: &PullOptions,
+) -> Result<DeltasTaken> {
+    if options.keep_deltas == TakeDeltas::No {
+        return Ok(DeltasTaken::default());
+    }
+    let summary = summary::needed(repo, source, options).await?;
+    let planned = refs::planned(repo, source, options, summary.as_ref()).await?;
+    let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
+    let taking = taking(repo, source, options, summary.as_ref());
+    taking.plan(&commits, options.replicate.depth).await
 }
 
 /// Finds out which deltas [`pull`] would use, and what they would move.
