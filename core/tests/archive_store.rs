@@ -39,8 +39,12 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
+        Self::with_clock(Some(SystemTime::now))
+    }
+
+    fn with_clock(clock: Option<fn() -> SystemTime>) -> Self {
         let options = MemoryTransportOptions {
-            clock: Some(SystemTime::now),
+            clock,
             ..MemoryTransportOptions::default()
         };
         Self {
@@ -563,6 +567,50 @@ async fn a_lease_that_was_left_behind_expires() {
     let begun = SystemTime::now();
     let _lock = other.lock(LockKind::Exclusive).await.unwrap();
     assert!(begun.elapsed().unwrap() >= Duration::from_millis(100));
+}
+
+/// Opens a handle whose leases hold for three seconds, and that waits for others for ten.
+async fn open_patient(files: &Watched) -> ArchiveStore {
+    let mut patient = options();
+    patient.lease.ttl = Duration::from_secs(3);
+    patient.lease.wait = Duration::from_secs(10);
+    let transport = Arc::new(files.clone());
+    let store = ArchiveStore::create(transport, CreateArchive::default(), patient).await;
+    store.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_times_are_told_a_lease_expires_that_nobody_renews() {
+    let files = Watched::with_clock(None);
+    let store = open_patient(&files).await;
+    files.overwrite(
+        ".treeferry/leases/00000000000000aa-0.write.200",
+        b"left behind\n7\n",
+    );
+    assert_eq!(store.leases().await.unwrap().len(), 1);
+    let begun = tokio::time::Instant::now();
+    let lock = store.lock(LockKind::Exclusive).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    // Its own is what is left.
+    assert_eq!(store.leases().await.unwrap().len(), 1);
+    drop(lock);
+    store.settle().await;
+    assert_eq!(store.leases().await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_times_are_told_a_lease_that_is_renewed_holds() {
+    let files = Watched::with_clock(None);
+    let (holder, other) = (open_patient(&files).await, open_patient(&files).await);
+    let held = holder.lock(LockKind::Shared).await.unwrap();
+    let refused = other.lock(LockKind::Exclusive).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Locked, "{refused}");
+    // Beside each other writers need not look.
+    let beside = other.lock(LockKind::Shared).await.unwrap();
+    drop((held, beside));
+    holder.settle().await;
+    other.settle().await;
+    let _lock = other.lock(LockKind::Exclusive).await.unwrap();
 }
 
 #[tokio::test]

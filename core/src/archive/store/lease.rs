@@ -4,12 +4,14 @@
 //! last written. Whoever wants one writes it and then lists all: of two who cannot have theirs
 //! together at least one sees the other, and gives way. It is renewed while it is needed and deleted
 //! afterwards. How old another's is gets judged by the server's clock alone: by the time of one's own,
-//! written just before.
+//! written just before. Where the server tells no times, it is watched: each renewal writes another
+//! number, and one that stayed the same for as long as it holds was not renewed. The times of others'
+//! own clocks would be no better than the worst of these.
 //!
 //! A holder that was away for too long finds its lease gone: before it shows a commit or moves a ref
 //! it renews, and if that fails it looks again at all it relied on.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Debug};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -65,6 +67,8 @@ pub(super) struct Leases {
     counter: AtomicU64,
     shared: tokio::sync::Mutex<Weak<Lease>>,
     releasing: Arc<Releasing>,
+    /// The content of others' leases whose time is not told, and since when it is the same.
+    watched: Mutex<HashMap<RemotePath, (Bytes, Instant)>>,
 }
 
 /// How many leases are being given back.
@@ -110,6 +114,7 @@ impl Leases {
             counter: AtomicU64::new(0),
             shared: tokio::sync::Mutex::default(),
             releasing: Arc::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -219,7 +224,11 @@ impl Leases {
             if file.path == *own || (kind, parsed.kind) == (LockKind::Shared, LockKind::Shared) {
                 continue;
             }
-            if parsed.is_expired(now, file.modified) {
+            let expired = match (now, file.modified) {
+                (Some(now), Some(renewed)) => parsed.is_expired(now, renewed),
+                _ => self.has_stood_still(parsed, &file.path).await?,
+            };
+            if expired {
                 tracing::warn!(lease = %file.path, "has expired: removed");
                 let path = std::slice::from_ref(&file.path);
                 send::delete(&*self.transport, &self.retry, path).await?;
@@ -227,7 +236,26 @@ impl Leases {
                 alone = false;
             }
         }
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|path, _| listed.iter().any(|(_, file)| file.path == *path));
         Ok(alone)
+    }
+
+    /// Reads a lease, and returns whether it was the same each time for longer than it holds.
+    async fn has_stood_still(&self, lease: &Parsed, path: &RemotePath) -> Result<bool> {
+        let asked = Instant::now();
+        let once = || read::read(&*self.transport, path, None, TEXT_BYTES_MAX);
+        let content = retrying(&self.retry, || Box::pin(once())).await?;
+        // What is given back meanwhile is as good as another: the next look will not meet it.
+        let content = content.into_bytes().unwrap_or_default();
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, since)) = watched.get(path)
+            && *seen == content
+        {
+            return Ok(asked.duration_since(*since) > lease.ttl);
+        }
+        watched.insert(path.clone(), (content, Instant::now()));
+        Ok(false)
     }
 
     /// Returns what the time is at the place; `None` where times are not told.
@@ -406,11 +434,8 @@ impl Parsed {
         Some(Self { kind, ttl })
     }
 
-    /// Returns whether it was not renewed in time. Where times are not told, it never is.
-    fn is_expired(&self, now: Option<SystemTime>, renewed: Option<SystemTime>) -> bool {
-        let (Some(now), Some(renewed)) = (now, renewed) else {
-            return false;
-        };
+    /// Returns whether it was not renewed in time.
+    fn is_expired(&self, now: SystemTime, renewed: SystemTime) -> bool {
         now.duration_since(renewed).is_ok_and(|age| age > self.ttl)
     }
 }
