@@ -14,7 +14,7 @@ use crate::{arenas, output, own_mounts, usage, verbs};
 
 /// Record, move and write out whole filesystem trees, in the formats of OSTree
 #[derive(Debug, Parser)]
-struct App {
+pub(crate) struct App {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::session::Name;
-use crate::words;
+use crate::{own_words, words};
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -33,8 +33,16 @@ impl Failure {
         Self::Usage(message.into())
     }
 
-    /// Returns this failure as scripts expect it of the command of that name.
+    /// Returns this failure as it is told by that name: as scripts expect it of OSTree's, and as
+    /// people understand it by our own.
     pub(crate) fn in_words_of(self, name: Name) -> Self {
+        if name == Name::Treeferry {
+            return match self {
+                Self::Usage(text) => Self::Usage(own_words::of(&text).unwrap_or(text)),
+                Self::Message(text) => Self::Message(own_words::of(&text).unwrap_or(text)),
+                other => other,
+            };
+        }
         let words = match (&self, name) {
             (Self::Library(error), Name::Ostree) => {
                 let told = || words::of_text(&self.to_string());

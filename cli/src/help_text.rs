@@ -15,7 +15,7 @@ pub(crate) const OURS: [&str; 9] = [
     "serve",
 ];
 
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("Start", &["demo", "init"]),
     (
         "Record trees and write them out",
@@ -46,8 +46,11 @@ const GROUPS: [(&str, &[&str]); 7] = [
             "remote",
             "serve",
             "summary",
+            "static-delta",
+            "bundle",
         ],
     ),
+    ("Say who made them", &["sign", "gpg-sign"]),
     ("Run a machine", &["admin"]),
     (
         "Keep a repository in order",
@@ -143,7 +146,86 @@ pub(crate) fn examples(path: &str) -> Option<&'static str> {
             "  treeferry --repo=s3://trees/repo leases\n\
              \x20 treeferry --repo=s3://trees/repo leases --break=0123456789abcdef-0.write.60000"
         }
-        "treeferry summary" => "  treeferry --repo=repo summary --update",
+        "treeferry summary" => {
+            "  treeferry --repo=repo summary --update\n\
+             \x20 treeferry --repo=repo summary --view"
+        }
+        "treeferry log" => {
+            "  treeferry --repo=repo log os/stable\n\
+             \x20 treeferry --repo=repo log --json os/stable | head -n 1"
+        }
+        "treeferry show" => {
+            "  treeferry --repo=repo show os/stable\n\
+             \x20 treeferry --repo=repo show --print-metadata-key=version os/stable"
+        }
+        "treeferry ls" => {
+            "  treeferry --repo=repo ls -R os/stable\n\
+             \x20 treeferry --repo=repo ls -C os/stable /usr/bin"
+        }
+        "treeferry cat" => "  treeferry --repo=repo cat os/stable /usr/lib/os-release",
+        "treeferry rev-parse" => {
+            "  treeferry --repo=repo rev-parse os/stable\n\
+             \x20 treeferry --repo=repo rev-parse os/stable^        the commit before"
+        }
+        "treeferry reset" => "  treeferry --repo=repo reset os/stable os/stable^",
+        "treeferry checksum" => "  treeferry checksum rootfs/usr/bin/env",
+        "treeferry config" => {
+            "  treeferry --repo=repo config get core.mode\n\
+             \x20 treeferry --repo=repo config set core.min-free-space-size 500MB\n\
+             \x20 treeferry --repo=repo config --group='remote \"origin\"' get url"
+        }
+        "treeferry remote" | "treeferry remote add" => {
+            "  treeferry --repo=repo remote add --gpg-import=key.asc origin https://example.org/repo\n\
+             \x20 treeferry --repo=repo remote add --no-gpg-verify local file:///srv/repo"
+        }
+        "treeferry find-remotes" => {
+            "  treeferry --repo=repo find-remotes org.example.Os os/stable\n\
+             \x20 treeferry --repo=repo find-remotes --finders=mount --pull org.example.Os os/stable"
+        }
+        "treeferry sign" => {
+            "  treeferry --repo=repo sign --keys-file=secret.key os/stable\n\
+             \x20 treeferry --repo=repo sign --verify --keys-file=public.key os/stable"
+        }
+        "treeferry gpg-sign" => "  treeferry --repo=repo gpg-sign os/stable 0123456789ABCDEF",
+        "treeferry static-delta" => {
+            "  treeferry --repo=repo static-delta generate --from=os/stable^ os/stable\n\
+             \x20 treeferry --repo=repo static-delta list"
+        }
+        "treeferry bundle" => {
+            "  treeferry --repo=repo bundle create --output=update.bundle os/stable\n\
+             \x20 treeferry --repo=device bundle apply update.bundle"
+        }
+        "treeferry demo" => "  treeferry demo",
+        "treeferry admin" => {
+            "  treeferry admin status\n\
+             \x20 treeferry admin upgrade\n\
+             \x20 treeferry admin rollback"
+        }
+        "treeferry admin deploy" => "  treeferry admin deploy --os=example origin:os/stable",
+        "treeferry admin kargs" => {
+            "  treeferry admin kargs show\n\
+             \x20 treeferry admin kargs edit --append=quiet --delete=debug"
+        }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::{GROUPS, examples};
+    use crate::app::App;
+
+    #[test]
+    fn every_verb_is_listed_once_and_shows_how_it_is_used() {
+        let command = App::command();
+        let listed: Vec<_> = GROUPS.iter().flat_map(|(_, verbs)| *verbs).collect();
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let name = verb.get_name();
+            let times = listed.iter().filter(|listed| ***listed == name).count();
+            assert_eq!(times, 1, "{name}");
+            assert!(examples(&format!("treeferry {name}")).is_some(), "{name}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ mod labels;
 mod mirrors;
 mod output;
 mod own_mounts;
+mod own_words;
 mod place;
 mod progress;
 mod rate;

@@ -195,7 +195,14 @@ impl Place {
         let found = match self {
             Self::Usb(path) => stick::open(path).await?,
             Self::Bucket(address) => bucket::open(address).await?,
-            _ => return self.open().await,
+            _ => {
+                return self.open().await.map_err(|failure| match failure {
+                    Failure::Library(error) if error.kind() == ErrorKind::Missing => {
+                        self.not_there(error)
+                    }
+                    failure => failure,
+                });
+            }
         };
         match (found, intent) {
             (Some(opened), _) => Ok(opened.named(self)),

@@ -21,7 +21,8 @@ pub(crate) fn draw(session: &Session) -> (Progress, Drawing) {
         return (Progress::default(), Drawing { task: None });
     }
     let (progress, mut snapshots) = Progress::channel();
-    let bar = ProgressBar::new(0).with_style(style());
+    // A bar of nothing would be drawn as a full one.
+    let bar = ProgressBar::new(1).with_style(style());
     bar.enable_steady_tick(Duration::from_millis(120));
     let drawn = bar.clone();
     let task = tokio::spawn(async move {
@@ -59,7 +60,7 @@ fn show(bar: &ProgressBar, snapshot: &Snapshot) {
         Phase::Committing => "writing  ",
         _ => "done     ",
     });
-    bar.set_length(metadata.total + content.total);
+    bar.set_length(length(metadata, content));
     bar.set_position(metadata.done + content.done);
     let objects = objects_text(metadata, content);
     let (amount, what) = amount_of(snapshot);
@@ -79,11 +80,23 @@ fn amount_of(snapshot: &Snapshot) -> (&Amount, &'static str) {
     }
 }
 
+/// Returns how long the bar is: longer than what is done as long as more may be found.
+fn length(metadata: &Count, content: &Count) -> u64 {
+    let total = metadata.total + content.total;
+    match is_growing(metadata) || is_growing(content) {
+        true => total.max(metadata.done + content.done + 1),
+        false => total.max(1),
+    }
+}
+
+fn is_growing(count: &Count) -> bool {
+    count.certainty == Certainty::Estimated
+}
+
 /// Returns `12/34 objects`, with a `+` where more may be found.
 fn objects_text(metadata: &Count, content: &Count) -> String {
     let (done, total) = (metadata.done + content.done, metadata.total + content.total);
-    let growing = |count: &Count| count.certainty == Certainty::Estimated;
-    let more = if growing(metadata) || growing(content) {
+    let more = if is_growing(metadata) || is_growing(content) {
         "+"
     } else {
         ""
@@ -175,5 +188,14 @@ mod tests {
         let (exact, estimated) = (count(Certainty::Exact), count(Certainty::Estimated));
         assert_eq!(objects_text(&exact, &exact), "2/4 objects");
         assert_eq!(objects_text(&exact, &estimated), "2/4+ objects");
+        assert_eq!((length(&exact, &exact), length(&exact, &estimated)), (4, 4));
+        let none = |certainty| Count {
+            done: 0,
+            total: 0,
+            certainty,
+        };
+        let (exact, estimated) = (none(Certainty::Exact), none(Certainty::Estimated));
+        // Never full as long as it may not be.
+        assert_eq!(length(&estimated, &exact), 1);
     }
 }

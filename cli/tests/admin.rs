@@ -261,7 +261,7 @@ fn mistakes_are_told() {
         ),
         (
             "admin --sysroot=root deploy --os=os nothing",
-            "Refspec 'nothing' not found",
+            "there is no ref or commit 'nothing'",
         ),
         (
             "admin --sysroot=root deploy nothing",

@@ -82,6 +82,55 @@ fn what_is_not_understood_is_said_with_what_may_be_meant() {
 }
 
 #[test]
+fn what_is_not_there_is_said_with_what_to_do_next() {
+    let place = tempfile::tempdir().unwrap();
+    let fails = |words: &str| {
+        let words: Vec<_> = words.split(' ').collect();
+        let (_, err, code) = treeferry(place.path(), &words);
+        assert_eq!(code, Some(1), "{words:?}: {err}");
+        err.lines().last().unwrap_or_default().to_owned()
+    };
+    let (_, err, code) = treeferry(place.path(), &["--repo=r", "init"]);
+    assert_eq!(code, Some(0), "{err}");
+    std::fs::create_dir(place.path().join("tree")).unwrap();
+    let commit = ["--repo=r", "commit", "-b", "os/stable", "tree"];
+    assert_eq!(treeferry(place.path(), &commit).2, Some(0));
+    for (words, told) in [
+        ("--repo=r log os/stabel", "'refs' lists the refs"),
+        ("--repo=r ls", "error: COMMIT must be specified"),
+        ("--repo=r pull nowhere", "'remote add' makes one"),
+        (
+            "--repo=r push other",
+            "'--repo=other init' makes a repository",
+        ),
+        (
+            "--repo=r copy r other",
+            "'--repo=other init' makes a repository",
+        ),
+        ("--repo=r checkout os/stable", "DESTINATION says where"),
+        ("--repo=r summary", "--view"),
+        ("--repo=r config list", "it is get, set or unset"),
+        ("--repo=r config get core.none", "does not set core.none"),
+        (
+            "--repo=r bundle",
+            "error: No \"bundle\" subcommand specified",
+        ),
+        (
+            "admin --sysroot=nowhere status",
+            "'admin init-fs PATH' makes one",
+        ),
+        ("init", "--repo=PATH must be specified"),
+    ] {
+        let err = fails(words);
+        assert!(err.contains(told), "{words}: {err}");
+    }
+    let delete = ["--repo=r", "refs", "--delete", "none"];
+    let (_, err, code) = treeferry(place.path(), &delete);
+    assert_eq!(code, Some(0));
+    assert!(err.starts_with("nothing to delete"), "{err}");
+}
+
+#[test]
 fn a_repository_is_found_in_the_working_directory() {
     let place = tempfile::tempdir().unwrap();
     let (_, err, code) = treeferry(

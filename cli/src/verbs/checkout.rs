@@ -139,6 +139,9 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             && matches!(error.subject(), Some(Subject::Path(path)) if path == Path::new(subpath));
         match missing {
             true => Failure::new(format!("No such file or directory: {}", absolute(subpath))),
+            false if args.destination.is_none() && session.name == Name::Treeferry => {
+                Failure::from(error).with_help("DESTINATION says where else to write it")
+            }
             false => error.into(),
         }
     })

@@ -8,9 +8,6 @@ use crate::failure::{Failure, Result};
 use crate::session::{Name, Session};
 use crate::usage::nearest;
 
-/// Verbs of OSTree that this version does not have.
-const ABSENT: [&str; 2] = ["gpg-sign", "static-delta"];
-
 /// Becomes the program `NAME-VERB`, if there is one.
 pub(crate) fn run(args: &[OsString], session: &Session, verbs: &[String]) -> Result<()> {
     let (verb, rest) = args
@@ -32,9 +29,6 @@ pub(crate) fn run(args: &[OsString], session: &Session, verbs: &[String]) -> Res
 }
 
 fn unknown(verb: &str, name: Name, verbs: &[String]) -> Failure {
-    if ABSENT.contains(&verb) {
-        return Failure::new(format!("'{verb}' is not there yet in this version"));
-    }
     let message = format!("Unknown command '{verb}'");
     match nearest(verb, verbs) {
         Some(meant) if name == Name::Treeferry => {

@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let repo = session.open().await?;
     match (&args.create, args.delete) {
         (Some(new), _) => create(&repo, &args, new, session.name).await,
-        (None, true) => delete(&repo, &args).await,
+        (None, true) => delete(&repo, &args, session).await,
         (None, false) if args.collections => list_collections(&repo, &args).await,
         (None, false) => {
             if session.name == Name::Ostree {
@@ -260,7 +260,7 @@ async fn list_collections(repo: &Repo, args: &Args) -> Result<()> {
     Ok(out.flush()?)
 }
 
-async fn delete(repo: &Repo, args: &Args) -> Result<()> {
+async fn delete(repo: &Repo, args: &Args, session: &Session) -> Result<()> {
     if args.prefixes.is_empty() {
         let message = "At least one PREFIX is required when deleting refs";
         return Err(Failure::new(message));
@@ -275,6 +275,10 @@ async fn delete(repo: &Repo, args: &Args) -> Result<()> {
             let refs = prefix.select(repo).await?;
             doomed.extend(refs.into_iter().map(|(name, _)| name));
         }
+    }
+    if doomed.is_empty() && session.name == Name::Treeferry && !session.quiet {
+        let prefixes = args.prefixes.join(" or ");
+        eprintln!("nothing to delete: no ref is called {prefixes}, or is below that");
     }
     for (alias, value) in repo.refs().list_refs(&RefSpace::All).await? {
         if let RefValue::Alias(target) = &value

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use treeferry_core::ErrorKind;
 use treeferry_core::format::gvariant::{Dict, Value};
 use treeferry_sysroot::boot_loaders::{GrubOptions, GrubScript};
 use treeferry_sysroot::host::{BootSync, Host, RehearsedFreeze};
@@ -16,7 +17,7 @@ use treeferry_sysroot::{
 use crate::failure::{Failure, Result, io_failure};
 use crate::output;
 use crate::own_mounts::{BOOTED, Outside};
-use crate::session::Session;
+use crate::session::{Name, Session};
 
 /// A system, opened.
 pub(super) struct Machine {
@@ -34,7 +35,15 @@ impl Machine {
         if root && !rustix::process::geteuid().is_root() {
             return Err(Failure::new("You must be root to perform this command"));
         }
-        let sysroot = Sysroot::open(&path, options).await?;
+        let sysroot = Sysroot::open(&path, options).await.map_err(|error| {
+            let is_no_system = error.kind() == ErrorKind::Missing;
+            match session.name {
+                Name::Treeferry if is_no_system => Failure::from(error).with_help(
+                    "--sysroot=PATH names the root of a system, and 'admin init-fs PATH' makes one",
+                ),
+                _ => error.into(),
+            }
+        })?;
         let mut session = session.clone();
         session.repo = Some(sysroot.layout().repo());
         Ok(Self { sysroot, session })

@@ -47,7 +47,9 @@ pub(super) async fn run(args: Args, machine: &Machine) -> Result<()> {
     if all.is_empty() {
         return Ok(output::line("No deployments.")?);
     }
-    let emphasis = match std::io::stdout().is_terminal() {
+    // See https://no-color.org.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let emphasis = match std::io::stdout().is_terminal() && !plain {
         true => ("\x1b[31m\x1b[1m", "\x1b[22m\x1b[0m"),
         false => ("", ""),
     };

@@ -19,7 +19,7 @@ const PIPE_MEGABYTES_MAX: u64 = 8_000;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -34,9 +34,10 @@ enum Verb {
 
 pub(crate) fn run(args: Args, session: &Session) -> Result<()> {
     match args.verb {
-        Verb::Create(args) => session.wait(create::run(*args, session)),
-        Verb::Show(args) => session.wait(show::run(args, session)),
-        Verb::Apply(args) => session.wait(apply::run(args, session)),
+        None => Err(Failure::usage("No \"bundle\" subcommand specified")),
+        Some(Verb::Create(args)) => session.wait(create::run(*args, session)),
+        Some(Verb::Show(args)) => session.wait(show::run(args, session)),
+        Some(Verb::Apply(args)) => session.wait(apply::run(args, session)),
     }
 }
 
