@@ -15,6 +15,11 @@ const CANDIDATES_MAX: usize = 12;
 const LONG_ENOUGH: usize = 4096;
 /// By how much a match must beat going on where one is.
 const GAIN_MIN: usize = 8;
+/// After so many places in a row without a match, only every second one is looked at, after twice as many
+/// every third: long stretches that resemble nothing are passed quickly. Fewer lose matches in kernels.
+const MISSES_A_STEP: usize = 4096;
+/// The longest step.
+const STEP_MAX: usize = 24;
 
 /// A stretch of a new file: first bytes that resemble old ones, then new ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +126,7 @@ pub(crate) fn diff(old: &[u8], new: &[u8]) -> Vec<Stretch> {
         begun: 0,
         begun_old: 0,
     };
-    let mut at = 0;
+    let (mut at, mut misses) = (0, 0_usize);
     while at < new.len() {
         // What goes on as before needs no looking up.
         at += common(search.aligned(at), &new[at..]);
@@ -129,10 +134,12 @@ pub(crate) fn diff(old: &[u8], new: &[u8]) -> Vec<Stretch> {
             break;
         }
         let Some((place, length)) = index.find(old, &new[at..]) else {
-            at += 1;
+            misses += 1;
+            at += (1 + misses / MISSES_A_STEP).min(STEP_MAX);
             continue;
         };
-        // Strings are indexed at few places: the match may have begun before.
+        misses = 0;
+        // Strings are indexed, and may be looked at, at few places: the match may have begun before.
         let back = search.back(at, place);
         let (start, place, length) = (at - back, place - back, length + back);
         let going_on = search.equal_if_going_on(start, length);
@@ -166,7 +173,7 @@ impl Search<'_> {
 
     /// Returns how far a match can be extended towards the front, not before the stretch's begin.
     fn back(&self, at: usize, place: usize) -> usize {
-        let most = (at - self.begun).min(place).min(STRIDE);
+        let most = (at - self.begun).min(place).min(STEP_MAX.max(STRIDE));
         let same = |n: &usize| self.old[place - n] == self.new[at - n];
         (1..=most).take_while(same).count()
     }

@@ -364,7 +364,10 @@ impl<'a> Maker<'a> {
             little.items.into_iter().for_each(|item| all.add(item));
             self.fillings.push(all);
         }
-        for filling in std::mem::take(&mut self.fillings) {
+        // The longest first: what is begun last is compressed while nothing else is left to do.
+        let mut fillings = std::mem::take(&mut self.fillings);
+        fillings.sort_by_key(|filling| std::cmp::Reverse(filling.heap_bytes()));
+        for filling in fillings {
             self.pack(filling).await?;
         }
         while !self.packing.is_empty() {
