@@ -40,7 +40,11 @@ impl Failure {
             return match self {
                 Self::Usage(text) => Self::Usage(own_words::of(&text).unwrap_or(text)),
                 Self::Message(text) => Self::Message(own_words::of(&text).unwrap_or(text)),
-                other => other,
+                Self::Library(error) => match own_words::of(&error.to_string()) {
+                    Some(text) => Self::Message(text),
+                    None => Self::Library(error),
+                },
+                Self::Closed => Self::Closed,
             };
         }
         let words = match (&self, name) {

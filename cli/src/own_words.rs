@@ -41,6 +41,17 @@ fn with_a_name(text: &str) -> Option<String> {
             "there is no ref or commit '{rev}' in the repository: 'refs' lists the refs that are"
         ));
     }
+    if let Some(range) = between("Out of range deployment index ", "") {
+        let (index, _) = range.split_once(',')?;
+        return Some(format!(
+            "there is no deployment {index}: 'admin status' lists those that are"
+        ));
+    }
+    if let Some(os) = between("No previous deployment for OS '", "'") {
+        return Some(format!(
+            "nothing of '{os}' is deployed: 'admin deploy --os={os} REFSPEC' does so first"
+        ));
+    }
     if let Some(name) = between("Remote \"", "\" not found") {
         return Some(format!(
             "there is no remote '{name}': 'remote list' shows those that are, and 'remote add' makes one"
@@ -69,6 +80,8 @@ mod tests {
         assert!(refspec.starts_with("there is no ref or commit 'os/stabel'"));
         let key = of("Key file does not have key “nope” in group “core”").unwrap();
         assert_eq!(key, "the configuration does not set core.nope");
+        let index = of("Out of range deployment index 3, expected < 2").unwrap();
+        assert!(index.starts_with("there is no deployment 3:"));
         assert_eq!(of("cannot be opened"), None);
     }
 }

@@ -269,12 +269,12 @@ fn mistakes_are_told() {
         ),
         (
             "admin --sysroot=root undeploy 3",
-            "Out of range deployment index 3, expected < 0",
+            "there is no deployment 3",
         ),
         ("admin --sysroot=root pin medal", "Invalid index: medal"),
         (
             "admin --sysroot=root upgrade --os=os",
-            "No previous deployment for OS 'os'",
+            "nothing of 'os' is deployed",
         ),
         (
             "admin --sysroot=root upgrade --os=os --pull-only --deploy-only",

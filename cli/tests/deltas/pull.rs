@@ -51,6 +51,37 @@ fn a_delta_is_found_in_every_way_and_brings_all() {
 
 #[test]
 #[cfg_attr(not(has_nginx), ignore = "needs nginx")]
+fn what_comes_with_the_superblock_is_counted_once() {
+    for options in [&[][..], &["--inline"]] {
+        let versions = Versions::new();
+        versions.generate(options);
+        let nginx = Nginx::start(&versions.repo, Manners::default());
+        let repo = versions.with_first("device", "bare-user");
+        add_origin(&repo, &nginx.url());
+        treeferry(&repo, ["refs", "--create=origin:main", &versions.first]).success();
+        let pull = [
+            "pull",
+            "--json",
+            "--require-static-deltas",
+            "origin",
+            "main",
+        ];
+        let told = treeferry(&repo, pull).success().out;
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let told = told["transferred_bytes"].as_u64().unwrap();
+        let deltas = nginx.requests().into_iter();
+        let deltas = deltas.filter(|request| request.path.contains("/deltas/"));
+        let sent: u64 = deltas.map(|request| request.body_bytes).sum();
+        // With it come the commit, and what stands beside it.
+        assert!(
+            (sent..sent + 4096).contains(&told),
+            "{options:?}: {told} of {sent}"
+        );
+    }
+}
+
+#[test]
+#[cfg_attr(not(has_nginx), ignore = "needs nginx")]
 fn a_delta_is_pulled_into_an_archive_and_by_c() {
     let versions = Versions::new();
     versions.generate(&[]);

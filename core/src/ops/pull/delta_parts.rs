@@ -1,6 +1,7 @@
 //! Fetches parts of a delta: tries again, and continues where a transfer broke off.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -23,6 +24,8 @@ pub(super) struct Parts<'a> {
     options: &'a PullOptions,
     repo: &'a Repo,
     delta: OpenDelta,
+    /// Bytes of the parts that were used and came with the superblock.
+    inline_bytes: AtomicU64,
 }
 
 impl<'a> Parts<'a> {
@@ -37,7 +40,14 @@ impl<'a> Parts<'a> {
             options,
             repo,
             delta,
+            inline_bytes: AtomicU64::new(0),
         }
+    }
+
+    /// Returns how many bytes of the parts that were used are bytes of the superblock, which has been
+    /// counted.
+    pub(super) fn inline_bytes(&self) -> u64 {
+        self.inline_bytes.load(Ordering::Relaxed)
     }
 
     fn subject(&self, file: &DeltaFile) -> Subject {
@@ -173,7 +183,10 @@ impl<'a> Parts<'a> {
 impl PartSource for Parts<'_> {
     async fn open(&self, number: usize, header: &PartHeader) -> Result<PartFile> {
         if self.delta.superblock.inline(number).is_some() {
-            return self.delta.open(number, header).await;
+            let opened = self.delta.open(number, header).await?;
+            self.inline_bytes
+                .fetch_add(header.stored_bytes, Ordering::Relaxed);
+            return Ok(opened);
         }
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let file = DeltaFile::Part(self.delta.superblock.name, number);

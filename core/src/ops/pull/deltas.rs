@@ -207,7 +207,7 @@ impl DeltaPull {
         let done = done?;
         report.parts += done.parts;
         report.parts_present += done.parts_present;
-        report.part_bytes += done.part_bytes;
+        report.part_bytes += done.part_bytes.saturating_sub(source.inline_bytes());
         report.objects += done.objects;
         Ok(())
     }
