@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use treeferry_core::format::Checksum;
 
+use crate::boot_entry::Tries;
 use crate::kargs::KernelArgs;
 use crate::names::{DeploymentId, Stateroot, Turn};
 
@@ -34,6 +35,8 @@ pub struct Shown {
     pub args: KernelArgs,
     /// The version of the commit, which stands in the title.
     pub version: Option<String>,
+    /// How often it may be tried, which stands in the name of the entry's file.
+    pub tries: Option<Tries>,
 }
 
 /// What has to change.
@@ -67,6 +70,7 @@ fn same_entry(old: &Shown, new: &Shown) -> bool {
         && old.overlay_initrds == new.overlay_initrds
         && old.args == new.args
         && old.version == new.version
+        && old.tries == new.tries
         && old.id.stateroot == new.id.stateroot
 }
 
@@ -143,6 +147,7 @@ mod tests {
             overlay_initrds: Vec::new(),
             args: KernelArgs::parse(args),
             version: Some(version.to_owned()),
+            tries: None,
         }
     }
 
@@ -152,6 +157,11 @@ mod tests {
         let same = shown("os.1", "k1", "quiet", "1");
         let mut overlaid = same.clone();
         overlaid.overlay_initrds.push(Checksum::of(b"cpio"));
+        let mut counted = same.clone();
+        counted.tries = Some(Tries {
+            left: 3,
+            done: None,
+        });
         for (new, expected) in [
             (vec![a.clone()], Switch::Nothing),
             (vec![same.clone()], Switch::Links),
@@ -162,6 +172,7 @@ mod tests {
             (vec![shown("os.1", "k1", "quiet", "2")], Switch::Loader),
             (vec![shown("other.0", "k1", "quiet", "1")], Switch::Loader),
             (vec![overlaid], Switch::Loader),
+            (vec![counted], Switch::Loader),
         ] {
             assert_eq!(decide(std::slice::from_ref(&a), &new), expected, "{new:?}");
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::Checksum;
 
-use crate::boot_entry::BootEntry;
+use crate::boot_entry::{BootEntry, Tries, counter_of};
 use crate::boot_loaders::{self, Atomicity, BootLoader, Booted, Change};
 use crate::boot_space;
 use crate::deployment::Deployment;
@@ -112,17 +112,22 @@ fn write(sysroot: &Sysroot, work: &mut Work) -> Result<Option<Written>> {
     for (deployment, serial) in work.new.iter_mut().zip(boot_serials(&csums)) {
         deployment.boot_serial = serial;
     }
-    let shown = |deployments: &[Deployment]| -> Vec<Shown> {
+    let shown = |deployments: &[Deployment], tries: fn(&Deployment, &Settings) -> Option<Tries>| {
         let one = |d: &Deployment| Shown {
             id: d.id.clone(),
             bootcsum: d.bootcsum,
             overlay_initrds: d.overlay_initrds.clone(),
             args: d.entry.args().without_ostree(),
             version: work.versions.get(&d.id.checksum).cloned(),
+            tries: tries(d, &work.settings),
         };
-        deployments.iter().map(one).collect()
+        deployments.iter().map(one).collect::<Vec<_>>()
     };
-    let switch = decide(&shown(&work.state.deployments), &shown(&work.new));
+    let old = shown(&work.state.deployments, |d, _| d.entry.name.as_ref()?.tries);
+    let new = shown(&work.new, |d, settings| {
+        counter_of(d.entry.name.as_ref(), settings.boot_tries)
+    });
+    let switch = decide(&old, &new);
     tracing::info!(?switch, "step: changing the boot menu");
     let (version, atomicity) = match switch {
         Switch::Nothing => return Ok(None),

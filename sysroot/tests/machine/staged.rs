@@ -267,6 +267,35 @@ async fn boots_are_counted_and_a_good_one_ends_that() {
 }
 
 #[tokio::test]
+async fn what_looks_the_same_in_the_menu_is_counted_too() {
+    let mut rig = Rig::new().await;
+    let set = |config: &mut treeferry_core::format::keyfile::KeyFile| {
+        config.set_uint64("sysroot", "boot-counting-tries", 2)?;
+        Ok(())
+    };
+    rig.sysroot.repo().clone().change_config(set).await.unwrap();
+    for (index, file) in ["a", "b", "c"].into_iter().enumerate() {
+        let commit = rig
+            .commit(Tree {
+                files: &[("usr/share/file", file)],
+                ..Tree::default()
+            })
+            .await;
+        rig.deploy(commit).await.unwrap();
+        let state = rig.sysroot.load().await.unwrap();
+        assert_eq!(names(&state)[0].2, Some(2), "{file}");
+        assert!(
+            names(&state)[1..]
+                .iter()
+                .all(|(_, _, tries)| tries.is_none())
+        );
+        rig.boot(0, &index.to_string()).await;
+        let state = rig.sysroot.load().await.unwrap();
+        rig.sysroot.boot_complete(&state).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn unlocking_mounts_and_tells_and_a_hotfix_leaves_a_way_back() {
     for (kind, expected) in [
         (Unlocked::Development, 1),
