@@ -22,6 +22,7 @@ const TRIES: &str = "2";
 
 /// Runs what stands on the disk `todo`, once everything is up, and turns the machine off.
 const TODO_UNIT: &str = "[Unit]\nAfter=multi-user.target\n\
+    Requires=ostree-boot-complete.service\nAfter=ostree-boot-complete.service\n\
     [Service]\nType=oneshot\nExecStart=/usr/lib/machine-todo\nStandardOutput=tty\nTTYPath=/dev/ttyS0\nStandardError=inherit\n";
 const TODO_SCRIPT: &str = r#"#!/bin/sh
 for disk in /dev/disk/by-id/nvme-*_todo; do tr -d '\0' <"$disk" >/run/todo; done
@@ -31,6 +32,14 @@ sh -e -o xtrace /run/todo 2>&1 | cat
 echo "ENDED $(cat /run/todo-status)"
 systemctl --no-block poweroff
 "#;
+
+/// What has to work for a boot to count as good.
+const HEALTH_UNIT: &str = "[Unit]\nAfter=multi-user.target\nBefore=boot-complete.target\nFailureAction=reboot-force\n\
+    [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/lib/machine-health\nStandardOutput=tty\nTTYPath=/dev/ttyS0\n";
+const WELL: &str = "#!/bin/sh\n";
+/// At first it is found to be ill, and then it does not even get so far.
+const ILL: &str =
+    "#!/bin/sh\necho THE BROKEN ONE\nmkdir /var/tried && exit 1\necho c >/proc/sysrq-trigger\n";
 
 /// What every boot is asked, before what it is asked in particular.
 const CHECKS: &str = r#"
@@ -68,6 +77,16 @@ fn make_tree(from: &str, tree: &Path) {
     symlink(
         "../machine-todo.service",
         wants.join("machine-todo.service"),
+    )
+    .unwrap();
+    let units = tree.join("usr/lib/systemd/system");
+    write(&units.join("machine-health.service"), HEALTH_UNIT, 0o644);
+    write(&tree.join("usr/lib/machine-health"), WELL, 0o755);
+    let requires = units.join("boot-complete.target.requires");
+    fs::create_dir_all(&requires).unwrap();
+    symlink(
+        "../machine-health.service",
+        requires.join("machine-health.service"),
     )
     .unwrap();
     write(
@@ -269,11 +288,9 @@ machine_test! {
         let said = pc.run(&format!("{CHECKS}treeferry admin set-default 1"), None);
         says(&said, &["UP v1", "etc is kept", "var is kept", "etc of v1"]);
 
-        life.step("v3, which does not come up, is published");
-        let init = two.join("usr/lib/systemd/systemd");
-        let kept = life.place.join("init");
-        fs::rename(&init, &kept).unwrap();
-        write(&init, "#!/bin/sh\necho THE BROKEN ONE >/dev/ttyS0\nexit 1\n", 0o755);
+        life.step("v3, which boots but does not work, is published");
+        let health = two.join("usr/lib/machine-health");
+        write(&health, ILL, 0o755);
         life.publish(&two, "v3");
 
         life.step("v2 boots, and is upgraded to v3");
@@ -282,8 +299,7 @@ machine_test! {
         assert_eq!(pc.menu(), ["ostree-5-1.conf", "ostree-5-2+2.conf"], "{said}");
 
         life.step("v3 is tried twice by the boot loader, which then boots v2; that is the default again");
-        fs::remove_file(&init).unwrap();
-        fs::rename(&kept, &init).unwrap();
+        write(&health, WELL, 0o755);
         life.publish(&two, "v4");
         let stick = life.place.join("stick");
         fs::create_dir(&stick).unwrap();
@@ -299,6 +315,7 @@ machine_test! {
             treeferry admin upgrade --deploy-only --stage; treeferry admin status";
         let said = pc.run(&format!("{CHECKS}{offline}"), Some(&image));
         assert_eq!(said.matches("THE BROKEN ONE").count(), 2, "{said}");
+        assert_eq!(said.matches("Kernel panic").count(), 1, "{said}");
         // The menu is whole again, and the one that did not come up has no tries left.
         says(&said, &["UP v2", "did not come up: this system is the default again", "(staged)",
             "entries\nostree-6-1+0-2.conf\nostree-6-2.conf\n+"]);
