@@ -188,6 +188,71 @@ async fn assert_whole(repo: &Repo, commit: Checksum) {
     }
 }
 
+fn signed(number: usize) -> SignedSummary {
+    SignedSummary {
+        summary: Bytes::from(format!("summary {number}")),
+        signature: Some(Bytes::from(format!("signature {number}"))),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_meets_a_writer_between_a_signature_and_its_summary_waits_for_it() {
+    let files = Watched::new();
+    let repo = open_repo(&files).await;
+    repo.state().write_summary(Some(signed(1))).await.unwrap();
+    // What belongs together and the signature are written, and the summary is not.
+    files.writes_left.store(2, Ordering::SeqCst);
+    repo.state()
+        .write_summary(Some(signed(2)))
+        .await
+        .unwrap_err();
+    files.writes_left.store(usize::MAX, Ordering::SeqCst);
+    let reader = open_repo(&files).await;
+    let read = tokio::spawn(async move { reader.state().read_summary().await });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!read.is_finished());
+    repo.state().write_summary(Some(signed(2))).await.unwrap();
+    assert_eq!(read.await.unwrap().unwrap(), Some(signed(2)));
+    // One that never comes back is not waited for for ever: whoever verifies finds out.
+    files.writes_left.store(2, Ordering::SeqCst);
+    repo.state()
+        .write_summary(Some(signed(3)))
+        .await
+        .unwrap_err();
+    files.writes_left.store(usize::MAX, Ordering::SeqCst);
+    let read = repo.state().read_summary().await.unwrap().unwrap();
+    assert_eq!(read.summary, signed(2).summary);
+    assert_eq!(read.signature, signed(3).signature);
+}
+
+#[tokio::test(start_paused = true)]
+async fn summaries_of_another_implementation_are_read_without_much_waiting() {
+    let files = Watched::new();
+    let repo = open_repo(&files).await;
+    let put = async |path: &str, text: &'static str| {
+        let body = PutBody::Bytes(Bytes::from_static(text.as_bytes()));
+        let path = RemotePath::new(path).unwrap();
+        files.put(&path, Precondition::None, body).await.unwrap();
+    };
+    let unsigned = SignedSummary {
+        signature: None,
+        ..signed(1)
+    };
+    repo.state().write_summary(Some(unsigned)).await.unwrap();
+    put("summary", "theirs").await;
+    let begun = tokio::time::Instant::now();
+    let read = repo.state().read_summary().await.unwrap().unwrap();
+    assert_eq!(read.summary, "theirs");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    repo.state().write_summary(Some(signed(2))).await.unwrap();
+    put("summary", "theirs again").await;
+    put("summary.sig", "signed by them").await;
+    let read = repo.state().read_summary().await.unwrap().unwrap();
+    assert_eq!(read.summary, "theirs again");
+    assert_eq!(read.signature.unwrap(), "signed by them");
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
 #[tokio::test]
 async fn a_push_writes_the_config_first_children_before_parents_and_refs_last() {
     let files = Watched::new();

@@ -4,7 +4,8 @@
 //! only if it still is what was read before; who meets another writer starts over, so that the last
 //! one's three files are there in the end. Who reads two files that do not belong together waits a
 //! moment and reads again. Where the third is missing, or stays at odds with two files that do not
-//! change, another implementation wrote them: they are taken as they are.
+//! change, another implementation wrote them: they are taken as they are. Where it is at odds with one of
+//! the two alone, somebody is between the two, and may be for long on a machine that does much else.
 
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const READS_MAX: u32 = 100;
 
 /// How long two files that do not belong together must stay the same to be taken as they are.
 const SETTLED: Duration = Duration::from_millis(400);
+/// How long if one of the two is what it should be: whoever writes them was stopped in between if it
+/// takes longer.
+const HALF_SETTLED: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
@@ -44,10 +48,25 @@ impl Files {
         Some(SignedSummary { summary, signature })
     }
 
-    /// Returns whether the two belong together; yes, if nobody says so.
-    fn belong_together(&self) -> bool {
-        let said = self.pair.as_ref().map(|pair| &pair.bytes);
-        said.is_none_or(|said| *said == pair_of(self.value().as_ref()))
+    /// Returns how long the two have to stay as they are to be taken.
+    fn settled(&self) -> Duration {
+        let Some(said) = &self.pair else {
+            return Duration::ZERO;
+        };
+        let found = pair_of(self.value().as_ref());
+        let halves = |pair: &Bytes| -> Vec<Bytes> {
+            let halves = pair.split(|byte| byte.is_ascii_whitespace());
+            halves.map(Bytes::copy_from_slice).collect()
+        };
+        let (said, found) = (halves(&said.bytes), halves(&found));
+        let same = |half: usize| said.get(half) == found.get(half);
+        match (same(0), same(1)) {
+            (true, true) => Duration::ZERO,
+            // Without a signature there is nothing that it could belong to.
+            (false, true) if self.signature.is_none() => Duration::ZERO,
+            (false, false) => SETTLED,
+            _ => HALF_SETTLED,
+        }
     }
 }
 
@@ -77,13 +96,11 @@ impl Place {
         for _ in 0..READS_MAX {
             let files = self.read_summary_files().await?;
             let value = files.value();
-            if files.belong_together() {
-                return Ok(value);
-            }
             if before.as_ref() != Some(&value) {
                 unchanged_for = Duration::ZERO;
-                before = Some(value);
-            } else if unchanged_for >= SETTLED {
+                before = Some(value.clone());
+            }
+            if unchanged_for >= files.settled() {
                 return Ok(value);
             }
             sleep(pause).await;
