@@ -50,6 +50,12 @@ pub(crate) fn azurite() -> &'static S3Server {
     SERVER.get_or_init(|| started(start_azurite))
 }
 
+/// Returns the gateway of a Ceph of this test process, with an empty bucket, in which all may read.
+pub(crate) fn radosgw() -> &'static S3Server {
+    static SERVER: OnceLock<S3Server> = OnceLock::new();
+    SERVER.get_or_init(|| started(start_radosgw))
+}
+
 /// Starts a server again if another process took its port.
 fn started(start: fn() -> Option<S3Server>) -> S3Server {
     (0..5)
@@ -102,6 +108,42 @@ fn start_rclone() -> Option<S3Server> {
         "/usr/local/bin/rclone serve s3 --addr 127.0.0.1:{port} --auth-key {KEY},{SECRET} {path}"
     );
     start(&line, dir, port, "")
+}
+
+fn start_radosgw() -> Option<S3Server> {
+    let dir = tempfile::tempdir().unwrap();
+    let [monitor, port] = free_ports::<2>();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/radosgw/run");
+    let (script, path) = (script.display(), dir.path().display());
+    let log = dir.path().join("log");
+    let shell = Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "exec {script} /usr/local/lib/radosgw {path} {monitor} {port} {KEY} {SECRET} {BUCKET} \
+             >{} 2>&1",
+            log.display()
+        ))
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let ready = dir.path().join("ready");
+    let mut server = S3Server {
+        _dir: dir,
+        _shell: shell,
+        port,
+    };
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(300) {
+        if ready.exists() {
+            return Some(server);
+        }
+        if server._shell.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    eprintln!("{}", std::fs::read_to_string(&log).unwrap_or_default());
+    None
 }
 
 /// Permits to make containers of the emulator's account until 2099: signed with the key that all
