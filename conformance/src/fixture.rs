@@ -62,6 +62,20 @@ impl Default for Profile {
     }
 }
 
+impl Profile {
+    /// Returns the profile of a repository that lies as an archive behind a writable transport.
+    #[must_use]
+    pub fn archive() -> Self {
+        Self {
+            encoding: Encoding::Filez,
+            visibility: Visibility::ChildrenFirst,
+            unfinished: Unfinished::Visible,
+            scratch: ScratchPlace::Absent,
+            ..Self::default()
+        }
+    }
+}
+
 /// Which file headers a place can hold. What it cannot hold it refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holds {

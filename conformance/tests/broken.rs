@@ -29,7 +29,7 @@ macro_rules! broken {
     ($($name:ident: $fault:ident $(, says $say:expr)? => [$($check:literal),* $(,)?];)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            #[allow(unused_mut, unused_assignments)]
+            #[allow(unused_mut, unused_assignments, reason = "most say nothing")]
             let mut say: fn(&mut Profile) = |_| {};
             $(say = $say;)?
             fails_exactly(Fault::$fault, say, &[$($check),*]).await;

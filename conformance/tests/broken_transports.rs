@@ -39,7 +39,7 @@ macro_rules! broken {
         $(, by chance [$($chance:literal),* $(,)?])?;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            #[allow(unused_mut, unused_assignments)]
+            #[allow(unused_mut, unused_assignments, reason = "most say nothing")]
             let mut say: fn(&mut TransportProfile) = |_| {};
             $(say = $say;)?
             fails_exactly(Fault::$fault, say, &[$($check),*], &[$($($chance),*)?]).await;

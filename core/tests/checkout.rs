@@ -1,5 +1,5 @@
 //! Checkout from a store that is no files, and trees that mean harm.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

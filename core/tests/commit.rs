@@ -1,6 +1,6 @@
 //! Commits into memory: what goes wrong, and that nothing is lost or half done then.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::error::Error as _;
 use std::ffi::OsStr;

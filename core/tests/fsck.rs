@@ -1,6 +1,6 @@
 //! What a check changes is still so when it changes it.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::sync::Arc;
 use std::time::Duration;

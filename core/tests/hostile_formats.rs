@@ -1,6 +1,6 @@
 //! Bytes that are not what a format demands are refused with an error that says why, whatever they
 //! are; and what is not refused is written back as the same bytes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use treeferry_core::format::gvariant::{Dict, Value, Writer};
 use treeferry_core::format::{

@@ -1,5 +1,5 @@
 //! Key files: values against vectors of GLib, and what changes leave alone.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 #[path = "vectors/key_files.rs"]
 mod vectors;

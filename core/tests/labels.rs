@@ -1,6 +1,6 @@
 //! SELinux labels as libselinux gives them, from the text of a policy.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use bytes::Bytes;
 use treeferry_core::ErrorKind;

@@ -1,6 +1,6 @@
 //! A prune that is interrupted anywhere leaves no commit that looks whole and is not; walks are
 //! bounded by the number of objects.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod support;
 

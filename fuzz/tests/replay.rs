@@ -1,5 +1,5 @@
 //! The seed corpus, whole and damaged, without a fuzzer.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::path::{Path, PathBuf};
 

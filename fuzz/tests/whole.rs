@@ -1,5 +1,5 @@
 //! Whole systems, driven by bytes that are made from seeds, without a fuzzer.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use treeferry_fuzz::{Target, fuzz_model, fuzz_remote};
 

@@ -110,10 +110,7 @@ fn is_fat(boot: &Path) -> Result<bool> {
     }
     let stat = rustix::fs::statfs(boot)
         .map_err(|e| files::failed(boot, "its filesystem cannot be looked at")(e.into()))?;
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "its width depends on the architecture"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "32 bits on some machines")]
     let kind = stat.f_type as i64;
     Ok(kind == MSDOS_MAGIC)
 }

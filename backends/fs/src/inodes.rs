@@ -127,10 +127,7 @@ impl<'a> Builder<'a> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
+#[allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 mod tests {
     use super::*;
 

@@ -461,10 +461,7 @@ mod parking {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
+#[allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 mod tests {
     use treeferry_core::format::ObjectType;
     use treeferry_core::store::{BatchOptions, Incoming, ObjectSource, ObjectStore};

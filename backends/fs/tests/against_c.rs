@@ -1,5 +1,5 @@
 //! Repositories that the C `ostree` wrote, and what we write for it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Checkout where something is damaged, missing, in the way or elsewhere.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! The same commit checked out by the C `ostree` and by us, with the same options, compared.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 

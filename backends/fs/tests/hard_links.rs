@@ -1,5 +1,5 @@
 //! Hard links to objects are only believed while they lead to the object.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 

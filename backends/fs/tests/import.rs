@@ -1,5 +1,5 @@
 //! Copying no work: links, shared blocks, and files that are taken over.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 
@@ -15,19 +15,8 @@ use treeferry_backend_fs::{FsMode, FsRepo};
 use treeferry_core::error::{Error, ErrorKind};
 use treeferry_core::format::{ContentLayout, DirMeta, FileHeader, ObjectName, ObjectType, Xattrs};
 use treeferry_core::store::{
-    BatchOptions, Body, Incoming, LocalFile, ObjectSource, ObjectStore, Payload, Put, Stored,
-    Takeover,
+    BatchOptions, Body, Incoming, LocalFile, ObjectSource, ObjectStore, Payload, Stored, Takeover,
 };
-
-fn header() -> FileHeader {
-    FileHeader {
-        uid: 0,
-        gid: 0,
-        mode: 0o100_640,
-        symlink_target: Box::default(),
-        xattrs: Xattrs::default(),
-    }
-}
 
 fn local(path: &Path, takeover: Takeover) -> LocalFile {
     let dir = OwnedFd::from(std::fs::File::open(path.parent().unwrap()).unwrap());
@@ -38,17 +27,6 @@ fn local(path: &Path, takeover: Takeover) -> LocalFile {
 fn recorded(path: &Path, takeover: Takeover) -> Incoming {
     let length = std::fs::metadata(path).unwrap().len();
     Incoming::recorded_file(header(), length, Payload::Local(local(path, takeover)))
-}
-
-async fn put_one(repo: &FsRepo, object: Incoming) -> treeferry_core::Result<Put> {
-    let batch = repo.begin(BatchOptions::default()).await.unwrap();
-    let put = batch.put(vec![object]).await.remove(0);
-    batch.commit().await.unwrap();
-    put
-}
-
-fn object_path(repo: &Path, name: &ObjectName, layout: ContentLayout) -> PathBuf {
-    repo.join("objects").join(name.loose_path(layout))
 }
 
 /// A repository to take from, and one to put into.

@@ -1,6 +1,6 @@
 //! A file longer than 32 bits can say.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 use std::process::Command;
 use std::sync::Arc;

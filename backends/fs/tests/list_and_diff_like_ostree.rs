@@ -1,5 +1,5 @@
 //! Listings and differences as the C `ostree` prints them, and as we tell them.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! What a power cut can find, told from the order of system calls.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! No room, no permission, and settings that make no sense.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 
@@ -10,21 +10,11 @@ use bytes::Bytes;
 use common::*;
 use treeferry_backend_fs::{CreateOptions, FsMode, FsRepo, OpenOptions};
 use treeferry_core::error::ErrorKind;
-use treeferry_core::format::{ContentLayout, FileHeader, ObjectName, ObjectType, Xattrs};
+use treeferry_core::format::{ContentLayout, ObjectName, ObjectType};
 use treeferry_core::store::{
     BatchOptions, ExpectedRef, Incoming, LockKind, ObjectSource, ObjectStore, Partial, Payload,
     RefAnswer, RefName, RefSpace, RefStore, RefUpdate, RefValue, RepoState,
 };
-
-fn header() -> FileHeader {
-    FileHeader {
-        uid: 0,
-        gid: 0,
-        mode: 0o100_644,
-        symlink_target: Box::default(),
-        xattrs: Xattrs::default(),
-    }
-}
 
 fn file(content: Vec<u8>) -> Incoming {
     let length = content.len() as u64;

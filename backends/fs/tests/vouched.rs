@@ -1,43 +1,21 @@
 //! What is kept on the caller's word: only what was asked for, and only by the store that may.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
 mod common;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use common::*;
 use treeferry_backend_fs::{FsMode, FsRepo};
 use treeferry_core::error::ErrorKind;
-use treeferry_core::format::{ContentLayout, FileHeader, ObjectName, Xattrs};
+use treeferry_core::format::{ContentLayout, ObjectName};
 use treeferry_core::store::{
-    BatchOptions, Body, Incoming, LocalFile, MemoryOptions, MemoryStore, ObjectSource, ObjectStore,
-    Payload, Put, Takeover,
+    Body, Incoming, LocalFile, MemoryOptions, MemoryStore, ObjectSource, Payload, Takeover,
 };
-
-async fn put_one(repo: &impl ObjectStore, object: Incoming) -> treeferry_core::Result<Put> {
-    let batch = repo.begin(BatchOptions::default()).await.unwrap();
-    let put = batch.put(vec![object]).await.remove(0);
-    batch.commit().await.unwrap();
-    put
-}
-
-fn header() -> FileHeader {
-    FileHeader {
-        uid: 0,
-        gid: 0,
-        mode: 0o100_640,
-        symlink_target: Box::default(),
-        xattrs: Xattrs::default(),
-    }
-}
-
-fn at(repo: &Path, name: &ObjectName, layout: ContentLayout) -> PathBuf {
-    repo.join("objects").join(name.loose_path(layout))
-}
 
 async fn record(repo: &FsRepo, length: usize) -> ObjectName {
     let content = Payload::Bytes(noise(length).into());
@@ -51,7 +29,7 @@ async fn archived(length: usize) -> (tempfile::TempDir, FsRepo, ObjectName, Vec<
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     let source = create(&from, FsMode::Archive).await;
     let name = record(&source, length).await;
-    let bytes = std::fs::read(at(&from, &name, ContentLayout::Archive)).unwrap();
+    let bytes = std::fs::read(object_path(&from, &name, ContentLayout::Archive)).unwrap();
     let repo = create(&to, FsMode::Archive).await;
     (dir, repo, name, bytes)
 }
@@ -93,7 +71,7 @@ async fn the_filez_of_a_mirror_is_kept_as_it_came() {
         let put = put_one(&repo, object).await.unwrap();
         assert_eq!((put.name, put.stored_bytes), (name, bytes.len() as u64));
         assert_eq!(put.unpacked_bytes, 10_000);
-        let object = at(&dir.path().join("to"), &name, ContentLayout::Archive);
+        let object = object_path(&dir.path().join("to"), &name, ContentLayout::Archive);
         assert_eq!(std::fs::read(&object).unwrap(), bytes);
         let mode = std::os::unix::fs::PermissionsExt::mode(
             &std::fs::metadata(&object).unwrap().permissions(),
@@ -192,7 +170,7 @@ async fn what_is_copied_of_another_repository_counts_as_what_it_is_named_if_that
         let from_path = dir.path().join("from");
         let from = create(&from_path, theirs).await;
         let name = record(&from, 300_000).await;
-        let object = at(&from_path, &name, ContentLayout::Bare);
+        let object = object_path(&from_path, &name, ContentLayout::Bare);
         let damaged = with_a_bit_flipped(&std::fs::read(&object).unwrap());
         std::fs::write(&object, &damaged).unwrap();
         let lent = || async { Incoming::named(name, from.fetch(&name).await.unwrap().unwrap()) };

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use treeferry_conformance::{Fixture, NestedRefs, Profile, ScratchPlace, Unfinished, Visibility};
+use treeferry_conformance::{Fixture, Profile};
 use treeferry_core::Result;
 use treeferry_core::archive::{ArchiveOptions, ArchiveStore, CreateArchive, Spool};
-use treeferry_core::store::Encoding;
 use treeferry_core::transport::{MemoryTransport, MemoryTransportOptions};
 
 /// A repository in the archive layout in memory.
@@ -46,13 +45,6 @@ impl Fixture for Archive {
     }
 
     fn profile(&self) -> Profile {
-        Profile {
-            encoding: Encoding::Filez,
-            visibility: Visibility::ChildrenFirst,
-            unfinished: Unfinished::Visible,
-            scratch: ScratchPlace::Absent,
-            nested_refs: NestedRefs::Refused,
-            ..Profile::default()
-        }
+        Profile::archive()
     }
 }

@@ -2,126 +2,52 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod place;
 mod support;
-
-use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use support::{archive_options, azure_options, azurite, fresh_address_of};
-use treeferry_conformance::{
-    Fixture, NestedRefs, Profile, ScratchPlace, TransportFixture, TransportProfile, Unfinished,
-    Visibility, publish_by_put, withdraw_by_delete,
-};
-use treeferry_core::archive::{ArchiveStore, CreateArchive};
-use treeferry_core::store::Encoding;
+use place::{Place, Repository};
+use support::{azure_options, azurite, fresh_address_of};
+use treeferry_conformance::TransportFixture;
 use treeferry_core::transport::{
     FetchOptions, Fetched, Precondition, PutBody, RemotePath, Transport, WritableTransport,
 };
 use treeferry_core::{ErrorKind, Result};
 use treeferry_transport_s3::{BucketTransport, Credentials};
 
-/// A place in the container.
-struct Container {
-    address: String,
+fn container() -> Place {
+    Place::new("az", || azure_options(azurite().port))
 }
 
-impl Container {
-    fn new() -> Self {
-        let address = fresh_address_of("az");
-        Self { address }
-    }
-
-    async fn open_transport(&self) -> Result<BucketTransport> {
-        let options = azure_options(azurite().port);
-        BucketTransport::open_for_writing(&self.address, options).await
-    }
-}
-
-impl TransportFixture for Container {
-    type Transport = BucketTransport;
-
-    async fn open(&self) -> Result<BucketTransport> {
-        self.open_transport().await
-    }
-
-    async fn another(&self) -> Result<Self> {
-        Ok(Self::new())
-    }
-
-    async fn publish(&self, path: &RemotePath, bytes: Bytes) -> Result<()> {
-        publish_by_put(&self.open_transport().await?, path, bytes).await
-    }
-
-    async fn withdraw(&self, path: &RemotePath) -> Result<()> {
-        withdraw_by_delete(&self.open_transport().await?, path).await
-    }
-
-    fn profile(&self) -> TransportProfile {
-        TransportProfile::default()
-    }
-}
-
-/// A repository in the container.
-struct Repository(Container);
-
-impl Repository {
-    fn new() -> Self {
-        Self(Container::new())
-    }
-}
-
-impl Fixture for Repository {
-    type Store = ArchiveStore;
-
-    async fn open(&self) -> Result<ArchiveStore> {
-        let transport = self.0.open_transport().await?;
-        let mut options = archive_options();
-        options.lease.wait = Duration::from_millis(400);
-        ArchiveStore::create(Arc::new(transport), CreateArchive::default(), options).await
-    }
-
-    async fn another(&self) -> Result<Self> {
-        Ok(Self::new())
-    }
-
-    fn profile(&self) -> Profile {
-        Profile {
-            encoding: Encoding::Filez,
-            visibility: Visibility::ChildrenFirst,
-            unfinished: Unfinished::Visible,
-            scratch: ScratchPlace::Absent,
-            nested_refs: NestedRefs::Refused,
-            ..Profile::default()
-        }
-    }
+fn repository() -> Repository {
+    Repository(container())
 }
 
 treeferry_conformance::transport_suite!(
     #[cfg_attr(not(has_azurite), ignore = "needs Azurite")]
     reading,
-    Container::new()
+    container()
 );
 treeferry_conformance::writable_transport_suite!(
     #[cfg_attr(not(has_azurite), ignore = "needs Azurite")]
     writing,
-    Container::new()
+    container()
 );
 treeferry_conformance::object_store_suite!(
     #[cfg_attr(not(has_azurite), ignore = "needs Azurite")]
     objects,
-    Repository::new()
+    repository()
 );
 treeferry_conformance::ref_store_suite!(
     #[cfg_attr(not(has_azurite), ignore = "needs Azurite")]
     refs,
-    Repository::new()
+    repository()
 );
 treeferry_conformance::repo_state_suite!(
     #[cfg_attr(not(has_azurite), ignore = "needs Azurite")]
     state,
-    Repository::new()
+    repository()
 );
 
 #[tokio::test]
@@ -159,7 +85,7 @@ async fn a_long_file_goes_in_parts_and_many_are_deleted_at_once() {
 #[tokio::test]
 #[cfg_attr(not(has_azurite), ignore = "needs Azurite")]
 async fn who_has_no_keys_reads_what_is_public_and_writes_nothing() {
-    let place = Container::new();
+    let place = container();
     let path = RemotePath::new("file").unwrap();
     place.publish(&path, "public".into()).await.unwrap();
     let mut options = azure_options(azurite().port);

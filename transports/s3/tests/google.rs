@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod place;
 mod support;
 
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use place::Place;
 use support::{anonymous, fresh_address_of, google};
-use treeferry_conformance::{
-    TransportFixture, TransportProfile, publish_by_put, withdraw_by_delete,
-};
-use treeferry_core::Result;
 use treeferry_core::transport::{
     FetchOptions, Fetched, Precondition, PutBody, RemotePath, Transport, WritableTransport,
 };
@@ -24,44 +22,12 @@ fn options() -> BucketOptions {
     options.set("google_bearer_token", "token")
 }
 
-/// A place in the bucket.
-struct Bucket {
-    address: String,
+fn bucket() -> Place {
+    Place::new("gs", options)
 }
 
-impl Bucket {
-    fn new() -> Self {
-        let address = fresh_address_of("gs");
-        Self { address }
-    }
-}
-
-impl TransportFixture for Bucket {
-    type Transport = BucketTransport;
-
-    async fn open(&self) -> Result<BucketTransport> {
-        BucketTransport::open_for_writing(&self.address, options()).await
-    }
-
-    async fn another(&self) -> Result<Self> {
-        Ok(Self::new())
-    }
-
-    async fn publish(&self, path: &RemotePath, bytes: Bytes) -> Result<()> {
-        publish_by_put(&self.open().await?, path, bytes).await
-    }
-
-    async fn withdraw(&self, path: &RemotePath) -> Result<()> {
-        withdraw_by_delete(&self.open().await?, path).await
-    }
-
-    fn profile(&self) -> TransportProfile {
-        TransportProfile::default()
-    }
-}
-
-treeferry_conformance::transport_suite!(reading, Bucket::new());
-treeferry_conformance::writable_transport_suite!(writing, Bucket::new());
+treeferry_conformance::transport_suite!(reading, bucket());
+treeferry_conformance::writable_transport_suite!(writing, bucket());
 
 #[tokio::test]
 async fn a_long_file_goes_in_parts() {

@@ -4,114 +4,40 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod place;
 mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use support::{archive_options, fresh_address, open_archive, options, ostree, radosgw};
+use place::{Place, Repository};
+use support::{fresh_address, open_archive, options, ostree, radosgw};
 use treeferry_backend_fs::{FsRepo, OpenOptions};
-use treeferry_conformance::{
-    Failed, Fixture, NestedRefs, Profile, ScratchPlace, TransportFixture, TransportProfile,
-    Unfinished, Visibility, publish_by_put, refs, run_all, state, withdraw_by_delete, writing,
-};
-use treeferry_core::Result;
-use treeferry_core::archive::{ArchiveStore, CreateArchive};
+use treeferry_conformance::{Failed, refs, run_all, state, writing};
 use treeferry_core::ops::copy::{CopyOptions, all_refs, copy};
 use treeferry_core::ops::fsck::{FsckOptions, fsck};
 use treeferry_core::ops::prune::{PruneOptions, PruneRoots, prune};
 use treeferry_core::ops::pull::PullSource;
 use treeferry_core::repo::{Depth, Repo};
-use treeferry_core::store::Encoding;
-use treeferry_core::transport::RemotePath;
-use treeferry_transport_s3::BucketTransport;
 
-/// A place in the bucket.
-struct Gateway {
-    address: String,
+fn gateway() -> Place {
+    Place::new("s3", || options(radosgw().port))
 }
 
-impl Gateway {
-    fn new() -> Self {
-        let address = fresh_address();
-        Self { address }
-    }
-
-    async fn open_transport(&self) -> Result<BucketTransport> {
-        BucketTransport::open_for_writing(&self.address, options(radosgw().port)).await
-    }
-}
-
-impl TransportFixture for Gateway {
-    type Transport = BucketTransport;
-
-    async fn open(&self) -> Result<BucketTransport> {
-        self.open_transport().await
-    }
-
-    async fn another(&self) -> Result<Self> {
-        Ok(Self::new())
-    }
-
-    async fn publish(&self, path: &RemotePath, bytes: Bytes) -> Result<()> {
-        publish_by_put(&self.open_transport().await?, path, bytes).await
-    }
-
-    async fn withdraw(&self, path: &RemotePath) -> Result<()> {
-        withdraw_by_delete(&self.open_transport().await?, path).await
-    }
-
-    fn profile(&self) -> TransportProfile {
-        TransportProfile::default()
-    }
-}
-
-/// A repository in the bucket.
-struct Repository(Gateway);
-
-impl Repository {
-    fn new() -> Self {
-        Self(Gateway::new())
-    }
-}
-
-impl Fixture for Repository {
-    type Store = ArchiveStore;
-
-    async fn open(&self) -> Result<ArchiveStore> {
-        let transport = self.0.open_transport().await?;
-        let mut options = archive_options();
-        options.lease.wait = Duration::from_millis(400);
-        ArchiveStore::create(Arc::new(transport), CreateArchive::default(), options).await
-    }
-
-    async fn another(&self) -> Result<Self> {
-        Ok(Self::new())
-    }
-
-    fn profile(&self) -> Profile {
-        Profile {
-            encoding: Encoding::Filez,
-            visibility: Visibility::ChildrenFirst,
-            unfinished: Unfinished::Visible,
-            scratch: ScratchPlace::Absent,
-            nested_refs: NestedRefs::Refused,
-            ..Profile::default()
-        }
-    }
+fn repository() -> Repository {
+    Repository(gateway())
 }
 
 treeferry_conformance::transport_suite!(
     #[ignore = "takes long. Needs Ceph's gateway"]
     reading,
-    Gateway::new()
+    gateway()
 );
 treeferry_conformance::object_store_suite!(
     #[ignore = "takes long. Needs Ceph's gateway"]
     objects,
-    Repository::new()
+    repository()
 );
 /// Checks in which several replace one version of a file at once. This server answers those who lose now and
 /// then 500 ("err_no=125 resorting to 500", says its log) where it means 412: it is not known whether what
@@ -134,21 +60,21 @@ fn assert_none_but_those_in_doubt(failed: &BTreeMap<&'static str, Failed>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes long. Needs Ceph's gateway"]
 async fn writing_but_for_races_that_end_in_doubt() {
-    let failed = run_all(writing::CHECKS, || Box::new(Gateway::new())).await;
+    let failed = run_all(writing::CHECKS, || Box::new(gateway())).await;
     assert_none_but_those_in_doubt(&failed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes long. Needs Ceph's gateway"]
 async fn refs_but_for_races_that_end_in_doubt() {
-    let failed = run_all(refs::CHECKS, || Box::new(Repository::new())).await;
+    let failed = run_all(refs::CHECKS, || Box::new(repository())).await;
     assert_none_but_those_in_doubt(&failed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes long. Needs Ceph's gateway"]
 async fn state_but_for_races_that_end_in_doubt() {
-    let failed = run_all(state::CHECKS, || Box::new(Repository::new())).await;
+    let failed = run_all(state::CHECKS, || Box::new(repository())).await;
     assert_none_but_those_in_doubt(&failed);
 }
 

@@ -2,69 +2,36 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+mod place;
 mod support;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use place::Place;
 use support::proxy::{Fate, Proxy};
 use support::{fresh_address, options, rclone, seaweed};
-use treeferry_conformance::{
-    TransportFixture, TransportProfile, publish_by_put, withdraw_by_delete,
-};
+use treeferry_core::ErrorKind;
 use treeferry_core::transport::{
     FetchOptions, Fetched, Precondition, PutAnswer, PutBody, RemotePath, Transport,
     WritableTransport,
 };
-use treeferry_core::{ErrorKind, Result};
 use treeferry_transport_s3::{BucketTransport, Writers};
 
-/// A place in a bucket of SeaweedFS.
-struct Seaweed {
-    address: String,
-}
-
-impl Seaweed {
-    fn new() -> Self {
-        let address = fresh_address();
-        Self { address }
-    }
-}
-
-impl TransportFixture for Seaweed {
-    type Transport = BucketTransport;
-
-    async fn open(&self) -> Result<BucketTransport> {
-        BucketTransport::open_for_writing(&self.address, options(seaweed().port)).await
-    }
-
-    async fn another(&self) -> Result<Self> {
-        Ok(Self::new())
-    }
-
-    async fn publish(&self, path: &RemotePath, bytes: Bytes) -> Result<()> {
-        publish_by_put(&self.open().await?, path, bytes).await
-    }
-
-    async fn withdraw(&self, path: &RemotePath) -> Result<()> {
-        withdraw_by_delete(&self.open().await?, path).await
-    }
-
-    fn profile(&self) -> TransportProfile {
-        TransportProfile::default()
-    }
+fn in_seaweed() -> Place {
+    Place::new("s3", || options(seaweed().port))
 }
 
 treeferry_conformance::transport_suite!(
     #[cfg_attr(not(has_weed), ignore = "needs SeaweedFS")]
     reading,
-    Seaweed::new()
+    in_seaweed()
 );
 treeferry_conformance::writable_transport_suite!(
     #[cfg_attr(not(has_weed), ignore = "needs SeaweedFS")]
     writing,
-    Seaweed::new()
+    in_seaweed()
 );
 
 fn path(text: &str) -> RemotePath {

@@ -11,13 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use media::{Kind, Medium};
-use treeferry_conformance::{Fixture, NestedRefs, Profile, ScratchPlace, Unfinished, Visibility};
 use treeferry_conformance::{
-    objects as object_checks, refs as ref_checks, run_all, state as state_checks,
+    Fixture, Profile, objects as object_checks, refs as ref_checks, run_all, state as state_checks,
 };
 use treeferry_core::Result;
 use treeferry_core::archive::{ArchiveOptions, ArchiveStore, CreateArchive, Spool};
-use treeferry_core::store::Encoding;
 use treeferry_transport_usb::{DirArchive, DirOptions, PutSync};
 
 /// A directory that is removed at the end.
@@ -75,14 +73,7 @@ impl Fixture for InDirectory {
     }
 
     fn profile(&self) -> Profile {
-        Profile {
-            encoding: Encoding::Filez,
-            visibility: Visibility::ChildrenFirst,
-            unfinished: Unfinished::Visible,
-            scratch: ScratchPlace::Absent,
-            nested_refs: NestedRefs::Refused,
-            ..Profile::default()
-        }
+        Profile::archive()
     }
 }
 

@@ -1,5 +1,10 @@
 //! What the tests against the C `ostree` share.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses its own part; a panic is a failed test"
+)]
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +14,7 @@ use std::process::Command;
 
 use futures::TryStreamExt;
 use treeferry_backend_fs::{CreateOptions, FsMode, FsRepo, OpenOptions, SplitXattrs};
-use treeferry_core::format::{Checksum, ObjectName, ObjectType};
+use treeferry_core::format::{Checksum, ContentLayout, FileHeader, ObjectName, ObjectType, Xattrs};
 use treeferry_core::store::{BatchOptions, Incoming, ObjectSource, ObjectStore, Put};
 
 /// Runs the C `ostree` and returns what it printed.
@@ -103,6 +108,30 @@ pub async fn create(path: &Path, mode: FsMode) -> FsRepo {
         ..CreateOptions::default()
     };
     FsRepo::create(path, mode, options).await.unwrap()
+}
+
+/// Returns the header of a file of root's that others may not read.
+pub fn header() -> FileHeader {
+    FileHeader {
+        uid: 0,
+        gid: 0,
+        mode: 0o100_640,
+        symlink_target: Box::default(),
+        xattrs: Xattrs::default(),
+    }
+}
+
+/// Puts one object in a batch of its own, which is committed whatever became of it.
+pub async fn put_one(repo: &impl ObjectStore, object: Incoming) -> treeferry_core::Result<Put> {
+    let batch = repo.begin(BatchOptions::default()).await.unwrap();
+    let put = batch.put(vec![object]).await.remove(0);
+    batch.commit().await.unwrap();
+    put
+}
+
+/// Returns where an object lies in a repository.
+pub fn object_path(repo: &Path, name: &ObjectName, layout: ContentLayout) -> PathBuf {
+    repo.join("objects").join(name.loose_path(layout))
 }
 
 /// Returns all objects of a repository, children before parents.
