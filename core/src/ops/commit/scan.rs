@@ -162,7 +162,7 @@ impl Scanner {
             rules,
         };
         let mut found = Vec::new();
-        this.dir(None, &fd, c".", "/", 0, &stat, &mut found)?;
+        found.extend(this.dir(None, &fd, c".", "/", 0, &stat)?);
         Ok((this, found))
     }
 
@@ -235,15 +235,8 @@ impl Scanner {
             .map_err(|e| self.cannot("cannot be looked at", e, &path))?;
         if stat.st_mode & FILE_TYPE == DIRECTORY {
             let parent = Some((listing.ticket, text.into()));
-            return self.dir(
-                parent,
-                &listing.fd,
-                name,
-                &path,
-                listing.depth + 1,
-                &stat,
-                found,
-            );
+            found.extend(self.dir(parent, &listing.fd, name, &path, listing.depth + 1, &stat)?);
+            return Ok(());
         }
         let Some(content) = self.file(listing, name, &path, &stat)? else {
             return Ok(());
@@ -256,10 +249,7 @@ impl Scanner {
         Ok(())
     }
 
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "one call for the root and one for the rest"
-    )]
+    /// Notes a directory to be listed later, and tells it: `None` where the rules leave it out.
     fn dir(
         &mut self,
         parent: Option<(Ticket, Box<str>)>,
@@ -268,11 +258,10 @@ impl Scanner {
         path: &str,
         depth: usize,
         stat: &Stat,
-        found: &mut Vec<Found>,
-    ) -> Result<()> {
+    ) -> Result<Option<Found>> {
         let Some(owned) = self.rules.apply(path, owned(stat)) else {
             self.saw(stat, Sight::SkippedDir);
-            return Ok(());
+            return Ok(None);
         };
         self.saw(stat, Sight::Dir);
         if depth > TREE_DEPTH_MAX {
@@ -283,7 +272,7 @@ impl Scanner {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let path: Arc<str> = path.into();
-        found.push(Found::Dir {
+        let found = Found::Dir {
             ticket,
             parent,
             path: Arc::clone(&path),
@@ -293,7 +282,7 @@ impl Scanner {
                 mode: owned.mode,
                 xattrs,
             },
-        });
+        };
         self.waiting.push(Waiting {
             at: Arc::clone(at),
             name: name.into(),
@@ -301,7 +290,7 @@ impl Scanner {
             path,
             depth,
         });
-        Ok(())
+        Ok(Some(found))
     }
 
     fn file(

@@ -136,7 +136,14 @@ pub async fn copy(
         TakeDeltas::No => DeltasTaken::default(),
         TakeDeltas::Yes => {
             let summary = signed_summary(source, destination, options).await?;
-            let taking = taking(source, destination, options, summary.as_ref());
+            let taking = Taking::new(
+                source,
+                destination,
+                summary.as_ref(),
+                &options.verify,
+                &options.delta_budget,
+                &options.replicate,
+            );
             taking.take(&commits, options.replicate.depth).await?
         }
     };
@@ -175,7 +182,14 @@ pub async fn plan_copy(
         TakeDeltas::No => DeltasTaken::default(),
         TakeDeltas::Yes => {
             let summary = signed_summary(source, destination, options).await?;
-            let taking = taking(source, destination, options, summary.as_ref());
+            let taking = Taking::new(
+                source,
+                destination,
+                summary.as_ref(),
+                &options.verify,
+                &options.delta_budget,
+                &options.replicate,
+            );
             taking.plan(&commits, options.replicate.depth).await?
         }
     };
@@ -184,24 +198,6 @@ pub async fn plan_copy(
         objects,
         deltas,
     })
-}
-
-fn taking<'a>(
-    source: &'a PullSource,
-    destination: &'a Repo,
-    options: &'a CopyOptions,
-    summary: Option<&'a SignedSummary>,
-) -> Taking<'a> {
-    Taking {
-        remote: &*source.repo,
-        objects: &*source.objects,
-        destination,
-        summary,
-        policy: &options.verify,
-        budget: &options.delta_budget,
-        retry: options.replicate.retry,
-        progress: options.replicate.progress.clone(),
-    }
 }
 
 /// Reads the summary of the source if it must be signed.

@@ -18,6 +18,8 @@ use super::{ApplyBudget, Demands, Listed, OpenDelta, PartSource, open_superblock
 use crate::error::{Error, ErrorKind, Result, from_read};
 use crate::format::delta::{DeltaFile, DeltaName, PartHeader, ReadAt};
 use crate::format::{Checksum, Commit, Hasher};
+use crate::ops::pull::PullSource;
+use crate::ops::replicate::ReplicateOptions;
 use crate::pool::Pool;
 use crate::repo::{Depth, Progress, RemoteRepo, Repo, load_commit};
 use crate::sign::VerifyPolicy;
@@ -69,15 +71,15 @@ pub struct LeftOut {
 /// Takes deltas from one place to another.
 #[derive(Debug)]
 pub(crate) struct Taking<'a> {
-    pub(crate) remote: &'a dyn RemoteRepo,
-    pub(crate) objects: &'a dyn ObjectSource,
-    pub(crate) destination: &'a Repo,
+    remote: &'a dyn RemoteRepo,
+    objects: &'a dyn ObjectSource,
+    destination: &'a Repo,
     /// The source's summary; `None` where it need not be signed and was not needed yet.
-    pub(crate) summary: Option<&'a SignedSummary>,
-    pub(crate) policy: &'a VerifyPolicy,
-    pub(crate) budget: &'a ApplyBudget,
-    pub(crate) retry: Retry,
-    pub(crate) progress: Progress,
+    summary: Option<&'a SignedSummary>,
+    policy: &'a VerifyPolicy,
+    budget: &'a ApplyBudget,
+    retry: Retry,
+    progress: Progress,
 }
 
 /// A delta of the source, and what its superblock must hash to if that is known.
@@ -108,6 +110,29 @@ impl Due {
             false => 0,
         };
         of_parts.saturating_add(own)
+    }
+}
+
+impl<'a> Taking<'a> {
+    /// Takes from `source`; what is verified, and with which budget, is said beside how objects are moved.
+    pub(crate) fn new(
+        source: &'a PullSource,
+        destination: &'a Repo,
+        summary: Option<&'a SignedSummary>,
+        policy: &'a VerifyPolicy,
+        budget: &'a ApplyBudget,
+        moving: &ReplicateOptions,
+    ) -> Self {
+        Self {
+            remote: &*source.repo,
+            objects: &*source.objects,
+            destination,
+            summary,
+            policy,
+            budget,
+            retry: moving.retry,
+            progress: moving.progress.clone(),
+        }
     }
 }
 

@@ -270,7 +270,14 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let kept_deltas = match options.keep_deltas {
         TakeDeltas::No => DeltasTaken::default(),
         TakeDeltas::Yes => {
-            let taking = taking(repo, source, options, summary.as_ref());
+            let taking = Taking::new(
+                source,
+                repo,
+                summary.as_ref(),
+                &options.verify,
+                &options.delta_budget,
+                &options.replicate,
+            );
             taking.take(&commits, options.replicate.depth).await?
         }
     };
@@ -286,24 +293,6 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     })
 }
 
-fn taking<'a>(
-    repo: &'a Repo,
-    source: &'a PullSource,
-    options: &'a PullOptions,
-    summary: Option<&'a SignedSummary>,
-) -> Taking<'a> {
-    Taking {
-        remote: &*source.repo,
-        objects: &*source.objects,
-        destination: repo,
-        summary,
-        policy: &options.verify,
-        budget: &options.delta_budget,
-        retry: options.replicate.retry,
-        progress: options.replicate.progress.clone(),
-    }
-}
-
 /// Finds out which deltas [`pull`] would keep, and keeps none.
 pub async fn plan_kept_deltas(
     repo: &Repo,
@@ -316,7 +305,14 @@ pub async fn plan_kept_deltas(
     let summary = summary::needed(repo, source, options).await?;
     let planned = refs::planned(repo, source, options, summary.as_ref()).await?;
     let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
-    let taking = taking(repo, source, options, summary.as_ref());
+    let taking = Taking::new(
+        source,
+        repo,
+        summary.as_ref(),
+        &options.verify,
+        &options.delta_budget,
+        &options.replicate,
+    );
     taking.plan(&commits, options.replicate.depth).await
 }
 
