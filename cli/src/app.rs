@@ -109,6 +109,9 @@ enum Verb {
     StaticDelta(verbs::static_delta::Args),
     /// Write and show the list of refs that clients fetch
     Summary(verbs::summary::Args),
+    /// Simple webserver, for tests
+    #[command(hide = true)]
+    TrivialHttpd(Box<verbs::trivial_httpd::Args>),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -187,6 +190,7 @@ impl Verb {
                 | Self::Ls(_)
                 | Self::Man(_)
                 | Self::RevParse(_)
+                | Self::TrivialHttpd(_)
                 | Self::Serve(_)
                 | Self::Show(_)
                 | Self::Other(_)
@@ -251,6 +255,7 @@ fn dispatch(app: App, name: Name) -> Result<()> {
         Verb::Sign(args) => session.wait(verbs::sign::run(args, &session)),
         Verb::StaticDelta(args) => verbs::static_delta::run(args, &session),
         Verb::Summary(args) => session.wait(verbs::summary::run(args, &session)),
+        Verb::TrivialHttpd(args) => verbs::trivial_httpd::run(*args, &session),
         Verb::Other(args) => verbs::extension::run(&args, &session, &usage::verbs(&App::command())),
     }
 }

@@ -57,7 +57,8 @@ fn polish(command: Command, usage: String, name: Name) -> Command {
             }
             Name::Ostree => command.mut_subcommands(|verb| {
                 let ours = help_text::OURS.contains(&verb.get_name());
-                verb.hide(ours)
+                let hidden = verb.is_hide_set();
+                verb.hide(ours || hidden)
             }),
         };
     } else {

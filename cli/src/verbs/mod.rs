@@ -44,5 +44,6 @@ pub(crate) mod size_text;
 pub(crate) mod static_delta;
 pub(crate) mod summary;
 pub(crate) mod summary_text;
+pub(crate) mod trivial_httpd;
 pub(crate) mod version;
 pub(crate) mod xattr_text;

@@ -55,7 +55,7 @@ fn log(served: &Served) {
 }
 
 /// Waits for the signals that end a server.
-async fn interrupted() {
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let interrupt = tokio::signal::ctrl_c();
     // Where no handler can be set, the signal ends the process as it is.

@@ -17,5 +17,6 @@ mod network;
 mod publish;
 mod pull;
 mod signed;
+mod trivial_httpd;
 mod trouble;
 mod vouched;

@@ -17,5 +17,5 @@ mod tls;
 pub use client::HttpTransport;
 pub use cookies::{Cookie, CookieJar, Secure};
 pub use options::{HttpOptions, HttpVersions, LowSpeed};
-pub use serve::{ServeOptions, Served, Server};
+pub use serve::{Answer, Asked, ServeOptions, Served, Server, Verdict};
 pub use tls::{ClientIdentity, ServerTrust, TlsOptions};

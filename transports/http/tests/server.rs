@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use treeferry_core::ErrorKind;
 use treeferry_core::transport::{FetchOptions, Fetched, Resume, Transport};
-use treeferry_transport_http::{HttpOptions, HttpVersions, ServeOptions, Server};
+use treeferry_transport_http::{Answer, HttpOptions, HttpVersions, ServeOptions, Server, Verdict};
 
 const LARGE: usize = 3_000_000;
 
@@ -452,6 +452,106 @@ async fn many_at_once_over_both_versions() {
             .await;
     }
     assert_eq!(served.log().len(), 1000);
+}
+
+#[tokio::test]
+async fn the_owner_of_a_server_decides_what_is_answered() {
+    let served = Served::start(|options| {
+        options.judge(|asked| async move {
+            let known = asked.header("x-key").any(|key| key == "open");
+            match asked.path.as_str() {
+                _ if !known => Verdict::Answer(Answer::status(403)),
+                "/other" => Verdict::FileAt("/x".to_owned()),
+                "/moved" => Verdict::Answer(Answer::status(301).header("Location", "/x")),
+                "/made" => Verdict::Answer(Answer::status(200).body("made for you")),
+                "/bad" => Verdict::Answer(Answer::status(7)),
+                "/none" => Verdict::Answer(Answer::status(204)),
+                "/out" => Verdict::FileAt("/../../etc/passwd".to_owned()),
+                _ => Verdict::File,
+            }
+        })
+    })
+    .await;
+    served.write("x", b"content");
+    let ask = |path: &'static str, key: &'static str| {
+        let request = format!("GET {path} HTTP/1.0\r\nX-Key: {key}\r\n\r\n");
+        let addr = served.addr;
+        async move { raw(addr, &request).await }
+    };
+    assert_eq!(status(&ask("/x", "guessed").await), "403");
+    for (path, expected, has_text) in [
+        ("/x", "200", "content"),
+        ("/other", "200", "content"),
+        ("/moved", "301", "location: /x"),
+        ("/made", "200", "made for you"),
+        ("/bad", "500", "500"),
+        ("/none", "204", ""),
+        ("/out", "404", "404"),
+        ("/nowhere", "404", "404"),
+    ] {
+        let answer = ask(path, "open").await;
+        assert_eq!(status(&answer), expected, "{path}");
+        assert!(has(&answer, has_text), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn half_of_a_file_is_a_broken_transfer_that_can_be_continued() {
+    let served = Served::start(|options| {
+        options.judge(|asked| async move {
+            match asked.header("range").next() {
+                None => Verdict::HalfOfFile,
+                Some(_) => Verdict::File,
+            }
+        })
+    })
+    .await;
+    let transport = client(&served.url(), impatient()).await;
+    for len in [1, 2, 1000, LARGE] {
+        served.write("x", &pattern(len));
+        let file = path("x");
+        let whole = transport.fetch(&file, FetchOptions::default());
+        let Fetched::File(mut file) = whole.await.unwrap().unwrap() else {
+            panic!("it is a file");
+        };
+        assert_eq!(file.total_bytes, Some(len as u64));
+        let mut got = Vec::new();
+        while let Some(Ok(chunk)) = file.bytes.next().await {
+            got.extend_from_slice(&chunk);
+        }
+        assert!(got == pattern(len)[..len / 2], "{} of {len}", got.len());
+        if got.is_empty() {
+            continue;
+        }
+        let resume = FetchOptions {
+            resume: Some(Resume {
+                offset: got.len() as u64,
+                validator: file.validator.clone().unwrap(),
+            }),
+            ..FetchOptions::default()
+        };
+        let (_, rest) = get(&transport, "x", resume).await.unwrap();
+        assert!(rest == pattern(len)[len / 2..], "{len}");
+    }
+}
+
+#[tokio::test]
+async fn links_lead_out_of_the_directory_only_where_that_was_asked_for() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("secret"), "outside").unwrap();
+    for (follow, expected) in [(false, "404"), (true, "200")] {
+        let served = Served::start(|options| match follow {
+            true => options.follow_links_out(),
+            false => options,
+        })
+        .await;
+        served.write("x", b"content");
+        symlink(outside.path(), served.root.path().join("repo/link")).unwrap();
+        let answer = raw(served.addr, "GET /link/secret HTTP/1.0\r\n\r\n").await;
+        assert_eq!(status(&answer), expected, "{answer}");
+        let request = "GET /link/../../etc/passwd HTTP/1.0\r\n\r\n";
+        assert_eq!(status(&raw(served.addr, request).await), "404");
+    }
 }
 
 #[tokio::test]

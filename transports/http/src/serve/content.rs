@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -18,6 +19,9 @@ use super::{RequestLog, Served};
 
 /// How much of a large file is read in one step.
 const STEP_BYTES: usize = 256 * 1024;
+
+/// How long a transfer that is to break stands still before: what was sent is to get out first.
+const BREAK_AFTER: Duration = Duration::from_millis(50);
 
 /// The body of an answer.
 pub(super) struct Content {
@@ -34,6 +38,22 @@ pub(super) enum Source {
     Bytes(Bytes),
     /// A file.
     Stream(BoxStream<'static, io::Result<Bytes>>),
+}
+
+impl Source {
+    /// Returns a source that fails at its end.
+    pub(super) fn broken_at_its_end(self) -> Self {
+        let sent = match self {
+            Self::Empty => futures::stream::empty().boxed(),
+            Self::Bytes(bytes) => futures::stream::iter([Ok(bytes)]).boxed(),
+            Self::Stream(stream) => stream,
+        };
+        let broken = futures::stream::once(async {
+            tokio::time::sleep(BREAK_AFTER).await;
+            Err(io::ErrorKind::UnexpectedEof.into())
+        });
+        Self::Stream(sent.chain(broken).boxed())
+    }
 }
 
 impl Content {

@@ -20,7 +20,19 @@ const LOOKUPS_MAX: usize = 8;
 
 /// The directory whose files are served.
 #[derive(Debug)]
-pub(super) struct Root(OwnedFd);
+pub(super) struct Root {
+    directory: OwnedFd,
+    links: Links,
+}
+
+/// Where symbolic links may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    /// To what is in the directory.
+    Inside,
+    /// Anywhere.
+    Anywhere,
+}
 
 /// A file that can be served.
 #[derive(Debug)]
@@ -59,10 +71,10 @@ pub(super) enum Refusal {
 
 impl Root {
     /// Opens the directory, and finds out whether this system can keep paths inside it.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path, links: Links) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
-            .map(Self)
+            .map(|directory| Self { directory, links })
             .map_err(|e| Error::io("cannot be opened to be served", e).about(path))?;
         match root.lookup(".", OFlags::PATH) {
             Err(Errno::NOSYS) => {
@@ -104,12 +116,17 @@ impl Root {
     }
 
     fn lookup(&self, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let resolve = match self.links {
+            Links::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
+            Links::Anywhere => ResolveFlags::NO_MAGICLINKS,
+        };
         let flags = flags | OFlags::CLOEXEC;
         let mut tries = LOOKUPS_MAX;
         loop {
             tries -= 1;
-            match rustix::fs::openat2(self.0.as_fd(), path, flags, Mode::empty(), resolve) {
+            let opened =
+                rustix::fs::openat2(self.directory.as_fd(), path, flags, Mode::empty(), resolve);
+            match opened {
                 Err(Errno::AGAIN | Errno::INTR) if tries > 0 => {}
                 answer => return answer,
             }

@@ -1,11 +1,13 @@
 //! A plain web server of a directory: what any static server does, and nothing more.
 //!
 //! Serves the files below one directory for `GET` and `HEAD`, with versions and ranges. It lists
-//! nothing, runs nothing, and never leaves the directory, whatever a path or a symbolic link says.
+//! nothing, runs nothing, and never leaves the directory, whatever a path or a symbolic link says;
+//! unless whoever embeds it [says otherwise](ServeOptions::judge).
 
 mod connection;
 mod content;
 mod files;
+mod judge;
 mod plan;
 mod respond;
 
@@ -22,8 +24,11 @@ use tokio::task::JoinSet;
 use treeferry_core::pool::Pool;
 use treeferry_core::{Error, Result};
 
-use files::Root;
+use files::{Links, Root};
+use judge::Judge;
 use respond::Responder;
+
+pub use judge::{Answer, Asked, Verdict};
 
 /// How long to wait when the system can accept no connection, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,6 +61,8 @@ type RequestLog = Arc<dyn Fn(&Served) + Send + Sync>;
 pub struct ServeOptions {
     root: PathBuf,
     log: Option<RequestLog>,
+    judge: Option<Judge>,
+    links: Links,
     connections_max: usize,
     idle_timeout_ms: u64,
     shutdown_timeout_ms: u64,
@@ -67,6 +74,8 @@ impl ServeOptions {
         Self {
             root: root.into(),
             log: None,
+            judge: None,
+            links: Links::Inside,
             connections_max: 1024,
             idle_timeout_ms: 75_000,
             shutdown_timeout_ms: 5_000,
@@ -77,6 +86,25 @@ impl ServeOptions {
     #[must_use]
     pub fn log(mut self, log: impl Fn(&Served) + Send + Sync + 'static) -> Self {
         self.log = Some(Arc::new(log));
+        self
+    }
+
+    /// Sets what is asked about each request before a file is looked for: who may have it, or
+    /// whether something else is answered. Without it, every file is everybody's.
+    #[must_use]
+    pub fn judge<F>(mut self, judge: impl Fn(Asked) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Verdict> + Send + 'static,
+    {
+        self.judge = Some(Arc::new(move |asked| Box::pin(judge(asked))));
+        self
+    }
+
+    /// Follows symbolic links wherever they lead, also out of the directory. Paths still cannot:
+    /// only for directories in which nobody else can make links.
+    #[must_use]
+    pub fn follow_links_out(mut self) -> Self {
+        self.links = Links::Anywhere;
         self
     }
 
@@ -108,6 +136,7 @@ impl Debug for ServeOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServeOptions")
             .field("root", &self.root)
+            .field("links", &self.links)
             .field("connections_max", &self.connections_max)
             .field("idle_timeout_ms", &self.idle_timeout_ms)
             .field("shutdown_timeout_ms", &self.shutdown_timeout_ms)
@@ -128,12 +157,17 @@ impl Server {
     /// Binds `addr` (port 0: any free port) and opens the directory.
     pub async fn bind(addr: SocketAddr, options: ServeOptions) -> Result<Self> {
         let pool = Pool::new(FILE_JOBS);
-        let path = options.root.clone();
-        let root = pool.run(move || Root::open(&path)).await?;
+        let (path, links) = (options.root.clone(), options.links);
+        let root = pool.run(move || Root::open(&path, links)).await?;
         let cannot = |e| Error::io(format!("cannot listen on {addr}"), e);
         let listener = TcpListener::bind(addr).await.map_err(cannot)?;
         let local_addr = listener.local_addr().map_err(cannot)?;
-        let responder = Arc::new(Responder::new(root, pool, options.log.clone()));
+        let responder = Arc::new(Responder::new(
+            root,
+            pool,
+            options.log.clone(),
+            options.judge.clone(),
+        ));
         Ok(Self {
             listener,
             local_addr,

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use hyper::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue,
-    LAST_MODIFIED,
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, LAST_MODIFIED,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use treeferry_core::pool::Pool;
 
 use super::content::{self, Content, Source};
 use super::files::{FileContent, OpenFile, Refusal, Root};
+use super::judge::{Answer, Asked, Judge, Verdict};
 use super::plan::{self, Facts, Plan};
 use super::{RequestLog, Served};
 
@@ -23,6 +24,7 @@ pub(super) struct Responder {
     root: Arc<Root>,
     pool: Pool,
     log: Option<RequestLog>,
+    judge: Option<Judge>,
 }
 
 impl Debug for Responder {
@@ -35,11 +37,17 @@ impl Debug for Responder {
 
 impl Responder {
     /// Serves the files below `root`.
-    pub(super) fn new(root: Root, pool: Pool, log: Option<RequestLog>) -> Self {
+    pub(super) fn new(
+        root: Root,
+        pool: Pool,
+        log: Option<RequestLog>,
+        judge: Option<Judge>,
+    ) -> Self {
         Self {
             root: Arc::new(root),
             pool,
             log,
+            judge,
         }
     }
 
@@ -50,7 +58,7 @@ impl Responder {
         request: &Request<B>,
     ) -> Response<Content> {
         let head_only = request.method() == Method::HEAD;
-        let mut draft = match self.draft(request).await {
+        let mut draft = match self.draft(client, request).await {
             Ok(draft) => draft,
             Err(status) => Draft::error(status),
         };
@@ -82,12 +90,25 @@ impl Responder {
             .map(|()| Content::new(draft.source, body_bytes, log))
     }
 
-    async fn draft<B>(&self, request: &Request<B>) -> Result<Draft, StatusCode> {
+    async fn draft<B>(
+        &self,
+        client: SocketAddr,
+        request: &Request<B>,
+    ) -> Result<Draft, StatusCode> {
         let is_get = request.method() == Method::GET;
         if !is_get && request.method() != Method::HEAD {
             return Err(StatusCode::METHOD_NOT_ALLOWED);
         }
-        let path = plan::file_path(request.uri().path()).ok_or(StatusCode::NOT_FOUND)?;
+        let verdict = match &self.judge {
+            None => Verdict::File,
+            Some(judge) => judge(Asked::of(client, request)).await,
+        };
+        let path = match &verdict {
+            Verdict::Answer(answer) => return Ok(Draft::of(answer)),
+            Verdict::FileAt(path) => path,
+            Verdict::File | Verdict::HalfOfFile => request.uri().path(),
+        };
+        let path = plan::file_path(path).ok_or(StatusCode::NOT_FOUND)?;
         let file = self.open(path).await?;
         let facts = Facts {
             total_bytes: file.total_bytes,
@@ -101,7 +122,12 @@ impl Responder {
         };
         let mut draft = self.draft_of(planned, &facts);
         if let Some((first, body_bytes)) = draft.sends {
-            draft.source = self.source(file.content, first, body_bytes);
+            draft.source = match verdict {
+                Verdict::HalfOfFile => self
+                    .source(file.content, first, body_bytes / 2)
+                    .broken_at_its_end(),
+                _ => self.source(file.content, first, body_bytes),
+            };
         }
         Ok(draft)
     }
@@ -184,11 +210,37 @@ impl Draft {
         }
     }
 
+    /// What the owner of the server says.
+    fn of(answer: &Answer) -> Self {
+        let Ok(status) = StatusCode::from_u16(answer.status) else {
+            return Self::error(StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        let mut draft = match answer.body.is_empty() {
+            true => Self::error(status),
+            false => Self::new(status).with_body(answer.body.clone()),
+        };
+        for (name, value) in &answer.headers {
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                draft.header_text(name, value);
+            }
+        }
+        draft
+    }
+
+    fn with_body(mut self, body: Bytes) -> Self {
+        self.body_bytes = body.len() as u64;
+        self.source = Source::Bytes(body);
+        self
+    }
+
     fn error(status: StatusCode) -> Self {
+        // What says that it has no body must have none.
+        if status.is_informational() || status == StatusCode::NO_CONTENT {
+            return Self::new(status);
+        }
         let mut draft = Self::new(status);
         let text = Bytes::from(format!("{status}\n"));
-        draft.body_bytes = text.len() as u64;
-        draft.source = Source::Bytes(text);
+        draft = draft.with_body(text);
         draft.header_text(CONTENT_TYPE, "text/plain");
         if status == StatusCode::METHOD_NOT_ALLOWED {
             draft.header_text(ALLOW, "GET, HEAD");
@@ -202,8 +254,8 @@ impl Draft {
         self
     }
 
-    fn header_text(&mut self, name: hyper::header::HeaderName, text: &str) {
-        // All texts are made here, of printable characters.
+    fn header_text(&mut self, name: HeaderName, text: &str) {
+        // Those of ours are made here, of printable characters.
         if let Ok(value) = HeaderValue::from_str(text) {
             self.head.headers_mut().insert(name, value);
         }
