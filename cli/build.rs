@@ -49,6 +49,12 @@ fn main() {
     if unshare.is_ok_and(|output| output.status.success()) {
         println!("cargo::rustc-cfg=has_mount_namespaces");
     }
+    println!("cargo::rustc-check-cfg=cfg(has_erofs)");
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let knows = |name: &str| known.lines().any(|line| line.ends_with(name));
+    if there(&["/dev/loop-control"]) && knows("\terofs") && knows("\toverlay") {
+        println!("cargo::rustc-cfg=has_erofs");
+    }
     println!("cargo::rustc-check-cfg=cfg(is_root)");
     // Who builds is who tests: owners, privileged attributes and mounts need root.
     if std::fs::metadata("/proc/self").is_ok_and(|of_self| of_self.uid() == 0) {

@@ -10,7 +10,9 @@ use treeferry_backend_fs::{FsMode, FsRepo, UnpackedCache};
 use treeferry_core::ops::checkout::{
     CheckoutItem, CheckoutMode, CheckoutOptions, Destination, DirModes, IfMissing, Overwrite,
     PassthroughWhiteouts, Sharing, SkipList, TreeSync, Whiteouts, checkout, checkout_all,
+    checkout_image,
 };
+use treeferry_core::ops::composefs::FileDigests;
 use treeferry_core::ops::list::{FileDetails, ListDepth, ListNode, ListOptions, list};
 use treeferry_core::repo::Repo;
 use treeferry_core::store::Durability;
@@ -83,6 +85,13 @@ pub(crate) struct Args {
     /// Look labels up as if the tree were at PREFIX
     #[arg(long, value_name = "PREFIX")]
     selinux_prefix: Option<String>,
+    /// Write a composefs image to the file DESTINATION in place of a tree: names and metadata, and where in a
+    /// repository that is no archive the content is, with the fs-verity digests that it must have
+    #[arg(long)]
+    composefs: bool,
+    /// Write such an image without digests, which takes reading no content
+    #[arg(long)]
+    composefs_noverity: bool,
     /// The commit
     #[arg(value_name = "COMMIT")]
     commit: Option<String>,
@@ -94,6 +103,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
     let opened = session.open_place().await?;
     let repo = opened.repo.clone();
+    if args.composefs || args.composefs_noverity {
+        return image(&repo, &args, session.name).await;
+    }
     let mut options = options(&args)?;
     let mode = opened.fs.as_ref().map(FsRepo::mode);
     if mode == Some(FsMode::BareUserOnly) {
@@ -145,6 +157,43 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<()> {
             false => error.into(),
         }
     })
+}
+
+/// Writes a composefs image.
+async fn image(repo: &Repo, args: &Args, name: Name) -> Result<()> {
+    let others = [
+        args.disable_cache,
+        args.whiteouts,
+        args.process_passthrough_whiteouts,
+        args.require_hardlinks,
+        args.union_add,
+        args.union_identical,
+        args.force_copy,
+        args.force_copy_zerosized,
+        args.bareuseronly_dirs,
+        args.from_stdin,
+        args.from_file.is_some(),
+        args.skip_list.is_some(),
+        args.selinux_policy.is_some(),
+        args.selinux_prefix.is_some(),
+    ];
+    // OSTree passes over these.
+    let passed_over = [args.union, args.user_mode, args.subpath.is_some()];
+    if others.contains(&true) || name == Name::Treeferry && passed_over.contains(&true) {
+        let message = "Specified options are incompatible with --composefs";
+        return Err(Failure::new(message));
+    }
+    let Some(rev) = &args.commit else {
+        return Err(Failure::usage("COMMIT must be specified"));
+    };
+    let commit = resolve(repo, rev).await?;
+    let destination = args.destination.clone().unwrap_or_else(|| rev.into());
+    let digests = match args.composefs_noverity {
+        true => FileDigests::None,
+        false => FileDigests::All,
+    };
+    checkout_image(repo, &commit, &Destination::path(destination), digests).await?;
+    Ok(())
 }
 
 /// Returns where files of an archive are kept unpacked, if they are: OSTree does so unless told not

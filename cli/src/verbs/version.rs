@@ -6,7 +6,14 @@ use crate::session::Name;
 pub(crate) const OSTREE_VERSION: &str = "2022.7";
 
 /// What scripts look up before they use it, each there in full.
-const FEATURES: [&str; 5] = ["gpgme", "libarchive", "p2p", "sign-ed25519", "sign-spki"];
+const FEATURES: [&str; 6] = [
+    "composefs",
+    "gpgme",
+    "libarchive",
+    "p2p",
+    "sign-ed25519",
+    "sign-spki",
+];
 
 /// Returns the version: by OSTree's name in the form that its scripts look features up in.
 pub(crate) fn text(name: Name) -> String {

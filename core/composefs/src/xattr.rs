@@ -4,7 +4,7 @@
 //! number. One that a single inode has stands in it.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::ImageError;
 use crate::xxhash::xxh32;
@@ -69,8 +69,8 @@ pub(crate) struct XattrId(u32);
 /// The different attributes of a tree.
 #[derive(Debug, Default)]
 pub(crate) struct XattrTable {
-    ids: HashMap<Rc<Xattr>, XattrId>,
-    list: Vec<(Rc<Xattr>, u32)>,
+    ids: HashMap<Arc<Xattr>, XattrId>,
+    list: Vec<(Arc<Xattr>, u32)>,
 }
 
 impl XattrTable {
@@ -111,8 +111,8 @@ impl XattrTable {
             None => {
                 let count = u32::try_from(self.list.len());
                 let id = XattrId(count.map_err(|_| ImageError::TreeTooLarge)?);
-                let xattr = Rc::new(xattr);
-                self.ids.insert(Rc::clone(&xattr), id);
+                let xattr = Arc::new(xattr);
+                self.ids.insert(Arc::clone(&xattr), id);
                 self.list.push((xattr, 0));
                 id
             }

@@ -2,6 +2,7 @@
 
 pub mod checkout;
 pub mod commit;
+pub mod composefs;
 pub mod copy;
 pub mod delta;
 pub mod diff;

@@ -83,6 +83,9 @@ pub(crate) struct Args {
     /// Say in the commit that it can be booted, and which kernel it has
     #[arg(long)]
     bootable: bool,
+    /// Record the digest of the composefs image, which early boot can verify; reads all content back
+    #[arg(long)]
+    generate_composefs_metadata: bool,
     /// Take write permission from executable files
     #[arg(long)]
     mode_ro_executables: bool,

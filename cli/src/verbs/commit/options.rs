@@ -6,8 +6,9 @@ use std::sync::Arc;
 use treeferry_core::format::gvariant::Value;
 use treeferry_core::format::{Branch, Checksum, Refspec};
 use treeferry_core::ops::commit::{
-    ArchiveInput, Bindings, Bootable, CommitOptions, Executables, HardLinks, MissingParents,
-    Modifier, Parent, PathRename, Permissions, Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
+    ArchiveInput, Bindings, Bootable, CommitOptions, Executables, HardLinks, ImageDigest,
+    MissingParents, Modifier, Parent, PathRename, Permissions, Sizes, SourceUse, TreeInput,
+    Unchanged, XattrPolicy,
 };
 use treeferry_core::ops::labels::Labels;
 use treeferry_core::repo::Repo;
@@ -70,6 +71,9 @@ pub(super) async fn options(args: &Args, repo: &Repo) -> Result<CommitOptions> {
     options.signers.extend(args.gpg.signers()?);
     if args.bootable {
         options.bootable = Bootable::Yes;
+    }
+    if args.generate_composefs_metadata {
+        options.image_digest = ImageDigest::Record;
     }
     if args.generate_sizes {
         options.sizes = Sizes::Record;

@@ -10,6 +10,7 @@ mod at;
 mod destination;
 mod dir;
 mod existing;
+mod image;
 mod options;
 mod place;
 mod walk;
@@ -19,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use destination::Destination;
+pub use image::checkout_image;
 pub use options::{
     CheckoutMode, CheckoutOptions, DirModes, Labels, Overwrite, PassthroughWhiteouts, Sharing,
     SkipList, TreeSync, UnpackedFiles, Whiteouts,

@@ -1,13 +1,14 @@
 //! The metadata of a commit, in the order in which OSTree lays it out.
 //!
 //! Added keys, kept keys, the binding to refs and that to a collection follow one another, keys
-//! that occur twice included. Marking it bootable goes through a hash table, which reorders all
-//! that is there and drops duplicates. Sizes come last.
+//! that occur twice included. Marking it bootable, and then the digest of its image, go through a hash table,
+//! which reorders all that is there and drops duplicates. Sizes come last.
 
 use super::options::{Bindings, Bootable, CommitOptions};
 use crate::error::{Error, Result};
 use crate::format::gvariant::{Dict, Value, VariantDict};
 use crate::format::{Checksum, Commit, ObjectName, SIZES_KEY, sizes_value};
+use crate::ops::composefs::{DIGEST_KEY, Digest};
 use crate::repo::{TreeRoot, load_dirtree};
 use crate::store::ObjectSource;
 
@@ -58,6 +59,13 @@ fn kept(keys: &[String], parent: Option<(&Checksum, &Commit)>) -> Result<Vec<(St
         entries.push((key.clone(), value.clone()));
     }
     Ok(entries)
+}
+
+/// Adds the digest of the composefs image.
+pub(super) fn add_image_digest(metadata: &Dict, digest: Digest) -> Dict {
+    let mut ordered = VariantDict::from_dict(metadata);
+    ordered.insert(DIGEST_KEY, Value::Bytes(digest.0.to_vec()));
+    ordered.end()
 }
 
 /// Adds the sizes of objects.

@@ -30,6 +30,7 @@ mod rules;
 mod scan;
 mod xattrs;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -38,7 +39,8 @@ use bytes::Bytes;
 pub use archive::{ArchiveInput, MissingParents, PathRename};
 pub use options::{
     Bindings, Bootable, CommitOptions, CommitOutcome, CommitReport, CommitStats, Executables,
-    HardLinks, Modifier, Parent, Permissions, Sizes, SourceUse, TreeInput, Unchanged, XattrPolicy,
+    HardLinks, ImageDigest, Modifier, Parent, Permissions, Sizes, SourceUse, TreeInput, Unchanged,
+    XattrPolicy,
 };
 pub use path_rules::{SkipList, StatOverrides};
 
@@ -52,6 +54,7 @@ use crate::error::{Error, Result};
 use crate::format::gvariant::Dict;
 use crate::format::keyfile::KeyFile;
 use crate::format::{Checksum, Commit, ObjectName, ObjectType};
+use crate::ops::composefs::{self, Digest, FileDigests, Source, image_of};
 use crate::ops::sign::sign_commit;
 use crate::repo::{Phase, Repo, TreeRoot};
 use crate::store::{
@@ -122,14 +125,16 @@ async fn record_commit(
         }
         return Ok(report);
     }
-    let value = commit_value(
-        &*batch,
-        config,
-        options,
-        &report,
-        parent_commit,
-        recorded.sizes,
-    );
+    let source = Source {
+        objects: &*batch,
+        codec: repo.codec(),
+        pool: repo.pool(),
+    };
+    let of_tree = OfTree {
+        image_digest: image_digest(source, options, report.root).await?,
+        sizes: recorded.sizes,
+    };
+    let value = commit_value(&*batch, config, options, &report, parent_commit, of_tree);
     let value = value.await?;
     report.commit = put_commit(&*batch, &value, &mut report.stats).await?;
     options
@@ -266,19 +271,42 @@ async fn record_trees(
     Ok((root, recorded))
 }
 
+/// Metadata that is known once the tree is.
+struct OfTree {
+    image_digest: Option<Digest>,
+    sizes: Option<Vec<(ObjectName, u64, u64)>>,
+}
+
+/// Returns the digest of the image of the new tree, if it is to be recorded.
+async fn image_digest(
+    source: Source<'_>,
+    options: &CommitOptions,
+    root: TreeRoot,
+) -> Result<Option<Digest>> {
+    if options.image_digest == ImageDigest::Omit {
+        return Ok(None);
+    }
+    let image = image_of(source, root, HashMap::new(), FileDigests::All).await?;
+    let hash = move || image.write(&mut std::io::sink()).map_err(composefs::failed);
+    source.pool.run(hash).await.map(Some)
+}
+
 async fn commit_value(
     batch: &dyn Batch,
     config: &Config,
     options: &CommitOptions,
     report: &CommitReport,
     parent: Option<(Checksum, Commit)>,
-    sizes: Option<Vec<(ObjectName, u64, u64)>>,
+    of_tree: OfTree,
 ) -> Result<Commit> {
     let root = report.root;
     let collection = config.collection.as_deref();
     let kept_from = parent.as_ref().map(|(checksum, commit)| (checksum, commit));
     let mut metadata = metadata::metadata(options, kept_from, collection, root, batch).await?;
-    if let Some(sizes) = sizes {
+    if let Some(digest) = of_tree.image_digest {
+        metadata = metadata::add_image_digest(&metadata, digest);
+    }
+    if let Some(sizes) = of_tree.sizes {
         metadata = metadata::add_sizes(metadata, sizes);
     }
     Ok(Commit {

@@ -49,6 +49,8 @@ pub struct CommitOptions {
     pub bindings: Bindings,
     /// Whether it is marked bootable.
     pub bootable: Bootable,
+    /// Whether it records the digest of its composefs image.
+    pub image_digest: ImageDigest,
     /// Whether the sizes of its objects are recorded in it.
     pub sizes: Sizes,
     /// What to do when the tree is that of the parent.
@@ -165,6 +167,16 @@ pub enum Bootable {
     No,
     /// It is, with the version of the one kernel below `usr/lib/modules`.
     Yes,
+}
+
+/// Whether a commit records the digest of its composefs image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImageDigest {
+    /// It does not.
+    #[default]
+    Omit,
+    /// It does, which takes reading all content back from where it was put.
+    Record,
 }
 
 /// Whether the sizes of its objects are recorded in a commit.
