@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use treeferry_core::transport::{Precondition, PutBody, RemotePath, WritableTransport};
@@ -317,4 +318,25 @@ fn a_server_that_ignores_conditions_takes_one_writer_who_says_so() {
     treeferry(&repo, ["push", &alone]).success();
     let held = treeferry(Path::new(&address), ["rev-parse", "os/stable"]);
     assert_eq!(held.success().trim(), made);
+}
+
+#[test]
+#[cfg_attr(not(has_weed), ignore = "needs SeaweedFS")]
+fn no_more_moves_in_a_second_than_was_allowed_both_ways() {
+    const BYTES: usize = 3 << 20;
+    let place = Place::new();
+    let (repo, tree) = (place.init("source", "archive"), place.join("tree"));
+    write(&tree, "noise", &Chance::new(9).bytes(BYTES));
+    let made = commit(&repo, "os", &tree);
+    let bucket = bucket();
+    let address = bucket.to_str().unwrap();
+    let client = place.init("client", "archive");
+    for (repo, verb) in [(&repo, "push"), (&client, "pull")] {
+        let begun = Instant::now();
+        treeferry(repo, [verb, "--limit-rate=1M", address, "os"]).success();
+        let took = begun.elapsed();
+        // What moves at once, a part of a file, may wait before and not behind.
+        assert!(took >= Duration::from_secs(2), "{verb}: {took:?}");
+    }
+    assert_eq!(rev(&client, "os").unwrap(), made);
 }

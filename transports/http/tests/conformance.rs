@@ -1,44 +1,27 @@
 //! The client, over the server here, under the suite of readable transports.
 
+#[path = "support/directory.rs"]
+mod directory;
+
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use tempfile::TempDir;
-use tokio::sync::oneshot;
+use directory::ServedDirectory;
 use treeferry_conformance::{TransportFixture, TransportProfile};
 use treeferry_core::transport::RemotePath;
 use treeferry_core::{Error, Result};
-use treeferry_transport_http::{HttpOptions, HttpTransport, ServeOptions, Server};
+use treeferry_transport_http::{HttpOptions, HttpTransport};
 
-/// A directory that a web server serves until this is dropped.
-struct Served {
-    directory: TempDir,
-    url: String,
-    _stop: Arc<oneshot::Sender<()>>,
-}
+/// A directory that is served.
+struct Served(ServedDirectory);
 
 impl Served {
     async fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        std::fs::create_dir(directory.path().join("repo")).expect("a directory can be made");
-        let any = "127.0.0.1:0".parse().expect("it is an address");
-        let options = ServeOptions::new(directory.path().join("repo"));
-        let server = Server::bind(any, options).await.expect("it can listen");
-        let url = format!("http://{}/", server.local_addr());
-        let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(server.run(async {
-            let _ = stopped.await;
-        }));
-        Self {
-            directory,
-            url,
-            _stop: Arc::new(stop),
-        }
+        Self(ServedDirectory::new().await)
     }
 
     fn file(&self, path: &RemotePath) -> PathBuf {
-        self.directory.path().join("repo").join(path.as_str())
+        self.0.path().join(path.as_str())
     }
 }
 
@@ -46,7 +29,7 @@ impl TransportFixture for Served {
     type Transport = HttpTransport;
 
     async fn open(&self) -> Result<HttpTransport> {
-        HttpTransport::new(&self.url, HttpOptions::default()).await
+        HttpTransport::new(self.0.url(), HttpOptions::default()).await
     }
 
     async fn another(&self) -> Result<Self> {
@@ -54,7 +37,7 @@ impl TransportFixture for Served {
     }
 
     async fn publish(&self, path: &RemotePath, bytes: Bytes) -> Result<()> {
-        let (file, new) = (self.file(path), self.directory.path().join("new"));
+        let (file, new) = (self.file(path), self.0.path().with_file_name("new"));
         let parent = file.parent().unwrap_or(&file);
         let written = std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&new, &bytes))
