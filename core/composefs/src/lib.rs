@@ -14,7 +14,6 @@
 //! overlay  what overlayfs must find in the image
 //! layout   the place of everything in the image      (pure)
 //! write    the bytes, in order
-//! xxhash   the hash of the filter of attribute names
 //! ```
 //!
 //! The image, in order: a header, the superblock at 1 024, one inode after another with its attributes
@@ -33,7 +32,6 @@ mod tree;
 mod verity;
 mod write;
 mod xattr;
-mod xxhash;
 
 pub use tree::{Attributes, Backing, DirId, Image};
 pub use verity::{Digest, VerityHasher};

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use twox_hash::XxHash32;
+
 use crate::ImageError;
-use crate::xxhash::xxh32;
 
 /// What stands before the attributes of an inode.
 pub(crate) const HEADER_BYTES: u64 = 12;
@@ -58,7 +59,7 @@ impl Xattr {
     /// Returns the bit that says in an inode's filter that the inode has an attribute of such a name.
     fn filter_bit(&self) -> u32 {
         let (index, rest) = self.split();
-        1 << (xxh32(rest, FILTER_SEED + u32::from(index)) % 32)
+        1 << (XxHash32::oneshot(FILTER_SEED + u32::from(index), rest) % 32)
     }
 }
 
