@@ -4,7 +4,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(has_ostree, has_mount_namespaces)");
+    println!("cargo::rustc-check-cfg=cfg(has_ostree, has_mount_namespaces, has_images)");
     let works = |command: &str, arguments: &[&str]| {
         let output = Command::new(command).args(arguments).output();
         output.is_ok_and(|output| output.status.success())
@@ -14,5 +14,10 @@ fn main() {
     }
     if works("unshare", &["-m", "mount", "--bind", "/tmp", "/tmp"]) {
         println!("cargo::rustc-cfg=has_mount_namespaces");
+        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        let knows = |name: &str| known.lines().any(|line| line.ends_with(name));
+        if knows("\terofs") && knows("\toverlay") {
+            println!("cargo::rustc-cfg=has_images");
+        }
     }
 }

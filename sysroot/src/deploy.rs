@@ -128,6 +128,7 @@ impl Sysroot {
                 Ok((kernel.bootcsum, Labels::read_directory(&path)?))
             })
             .await?;
+        self.write_image(&id, new).await?;
         self.fill_etc(&id, labels).await?;
         self.fill_var(&id).await?;
         let entry = match &new.kargs {

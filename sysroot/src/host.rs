@@ -192,7 +192,13 @@ impl BootSync for ThisMachine {
         let Some(above) = boot.parent() else {
             return Ok(());
         };
-        if files::device(boot)? == files::device(above)? {
+        // Where the root is an image, the directory above is on none of the disk's filesystems.
+        let repo_above = above.join("ostree");
+        let beside = match repo_above.exists() {
+            true => &*repo_above,
+            false => above,
+        };
+        if files::device(boot)? == files::device(beside)? {
             return Ok(());
         }
         let script = "fsfreeze --freeze \"$1\" || exit 0; fsfreeze --unfreeze \"$1\"";

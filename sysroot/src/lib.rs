@@ -6,6 +6,7 @@
 //! order, switch, etc_merge, transition              what is decided                 (pure)
 //! layout, sysroot, lock, load                       where it is, and what is there
 //! deploy, finish, staging, write, install, menu     from a commit to the boot menu
+//! image, integrity, verity                          the composefs image of a deployment
 //! boot_loaders                                      what each boot loader needs     (pure, but looks)
 //! boot_space, preflight, cleanup                    room
 //! change, upgrade, unlock, overlay, boot_complete   what users do
@@ -32,7 +33,9 @@ pub mod etc_merge;
 mod files;
 mod finish;
 pub mod host;
+mod image;
 mod install;
+mod integrity;
 mod kargs;
 mod kernel;
 mod labels;
@@ -57,6 +60,7 @@ mod sysroot;
 pub mod transition;
 mod unlock;
 mod upgrade;
+mod verity;
 mod write;
 
 pub use boot_complete::BootReport;

@@ -10,18 +10,23 @@ use crate::labels::label_tree;
 use crate::sysroot::{Sealing, Sysroot};
 
 impl Sysroot {
-    /// Sets what a copy of files loses: the seals of deployments. Returns how many there are.
+    /// Sets what a copy of files loses: the seals of deployments, and those by fs-verity where the repository's
+    /// configuration wants them. Returns how many deployments there are.
     pub async fn post_copy(&self) -> Result<usize> {
-        self.run(|sysroot| {
-            let all = all_deployments(sysroot)?;
-            if sysroot.options().sealing == Sealing::Sealed {
-                for id in &all {
-                    files::set_seal(&sysroot.layout().deployment(id), Seal::On)?;
+        let all = self
+            .run(|sysroot| {
+                let all = all_deployments(sysroot)?;
+                if sysroot.options().sealing == Sealing::Sealed {
+                    for id in &all {
+                        files::set_seal(&sysroot.layout().deployment(id), Seal::On)?;
+                    }
                 }
-            }
-            Ok(all.len())
-        })
-        .await
+                Ok(all)
+            })
+            .await?;
+        let count = all.len();
+        self.seal_deployments(all).await?;
+        Ok(count)
     }
 
     /// Labels what has no label in the sysroot, by the policy of a deployment; `None` when that has

@@ -28,12 +28,21 @@ const NETWORK: [&str; 7] = [
     "drivers/net/net_failover.ko",
 ];
 
+/// What the kernel needs to have a composefs image for a root, in the order of loading.
+const IMAGES: [&str; 4] = [
+    "lib/libcrc32c.ko",
+    "fs/erofs/erofs.ko",
+    "drivers/block/loop.ko",
+    "fs/overlayfs/overlay.ko",
+];
+
 /// The first thing that runs in a machine: mounts the disk, as a boot loader's initramfs does.
 const INITRAMFS: &str = r#"#!/bin/busybox sh
 export PATH=/bin
 /bin/busybox --install -s /bin
 mkdir -p /dev /proc /sys /run /sysroot
 mount -t devtmpfs dev /dev; mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs run /run
+for module in /modules/*.ko; do insmod "$module" || echo "NO MODULE $module"; done
 mount -t ext4 -o ro /dev/nvme0n1 /sysroot || echo "NO DISK"
 ostree-prepare-root /sysroot || { echo "PREPARE-ROOT FAILED"; poweroff -f; }
 mount -o move /run /sysroot/run; mount -o move /dev /sysroot/dev
@@ -47,7 +56,8 @@ export PATH=/usr/bin:/usr/sbin HOME=/root
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp
 mkfifo /tmp/out; cat /tmp/out & # no terminal: no progress bars
 exec >/tmp/out 2>&1
-mount -o remount,rw / && ostree-remount
+mount -o remount,rw / 2>/dev/null || echo "the root is an image"
+ostree-remount
 for module in /usr/lib/modules/*/network/*.ko; do insmod "$module" || echo "NO MODULE $module"; done
 ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; ip route add default via 10.0.2.2
 for word in $(cat /proc/cmdline); do case $word in do=*) what=${word#do=};; esac; done
@@ -195,6 +205,13 @@ impl Parts {
         let root = initramfs.path();
         copy(&self.busybox, &root.join("bin/busybox"));
         copy(&self.prepare_root, &root.join("bin/ostree-prepare-root"));
+        for (number, module) in IMAGES.iter().enumerate() {
+            let name = module.rsplit('/').next().unwrap();
+            let from = self.modules.join("kernel").join(module);
+            if from.exists() {
+                copy(&from, &root.join(format!("modules/{number}-{name}")));
+            }
+        }
         write(&root.join("init"), INITRAMFS, 0o755);
         let pack = "cd \"$1\" && find . | cpio -o -H newc --quiet | gzip -1 > \"$2\"";
         let to = at.join("initramfs.img");

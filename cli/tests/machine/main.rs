@@ -42,7 +42,7 @@ static PARTS: LazyLock<Parts> = LazyLock::new(Parts::find);
 const TODO: [(&str, &str); 6] = [
     (
         "look",
-        "cat /etc/mine /var/mine /etc/new 2>/dev/null; treeferry admin status",
+        "cat /etc/mine /var/mine /etc/new 2>/dev/null; grep ' / ' /proc/mounts | tail -1; treeferry admin status",
     ),
     (
         "write",
@@ -167,11 +167,16 @@ machine_test! {
         let said = world.disk.boot("do=write").wait();
         assert!(said.contains("BOOTED v1"), "{said}");
         assert!(said.contains("usr is read-only"), "{said}");
-        world.publish("v2", |tree| std::fs::write(tree.join("usr/etc/new"), "etc of v2\n").unwrap());
+        // The new version boots from a composefs image, which the old one makes of it.
+        world.publish("v2", |tree| {
+            std::fs::write(tree.join("usr/etc/new"), "etc of v2\n").unwrap();
+            let wants_image = "[composefs]\nenabled=yes\n";
+            std::fs::write(tree.join("usr/lib/ostree/prepare-root.conf"), wants_image).unwrap();
+        });
         let said = world.disk.boot("do=upgrade").wait();
         assert!(said.contains("ENDED 0"), "{said}");
         let said = world.disk.boot("do=look").wait();
-        for words in ["BOOTED v2", "etc is kept", "var is kept", "etc of v2"] {
+        for words in ["BOOTED v2", "etc is kept", "var is kept", "etc of v2", "composefs / overlay ro,"] {
             assert!(said.contains(words), "{words}: {said}");
         }
         let said = world.disk.boot("do=rollback").wait();
@@ -180,6 +185,6 @@ machine_test! {
         for words in ["BOOTED v1", "etc is kept", "var is kept"] {
             assert!(said.contains(words), "{words}: {said}");
         }
-        assert!(!said.contains("etc of v2"), "{said}");
+        assert!(!said.contains("etc of v2") && !said.contains("composefs / "), "{said}");
     }
 }

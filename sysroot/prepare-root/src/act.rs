@@ -1,6 +1,6 @@
 //! The steps of a plan, done. Blocking: early boot has nothing else to do.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -8,11 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
 };
 use treeferry_core::error::{Error, Result};
 
+use crate::loop_device::LoopDevice;
 use crate::plan::{Step, Verity};
 
 /// Does one step.
@@ -96,32 +98,77 @@ fn composefs(
     at: &Path,
     verity: Verity,
 ) -> Result<()> {
-    let erofs = || -> rustix::io::Result<()> {
-        let fs = rustix::mount::fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        rustix::mount::fsconfig_set_flag(fs.as_fd(), "ro")?;
-        rustix::mount::fsconfig_set_string(fs.as_fd(), "source", &*path_string(image)?)?;
-        attach(&fs, MountAttrFlags::MOUNT_ATTR_RDONLY, metadata)
+    let failed = "the composefs image cannot be mounted";
+    match erofs(image, metadata) {
+        // A kernel that mounts from devices alone.
+        Err(Errno::NOTBLK) => {
+            let device = LoopDevice::of(image)?;
+            told(erofs(device.path(), metadata), failed, image)?;
+        }
+        done => told(done, failed, image)?,
+    }
+    // Newer kernels show nothing but content of a layer of data. Older ones show its directories, too, unless
+    // the image covers them, and cannot have files pass fs-verity.
+    let (metadata, objects) = (metadata.as_os_str(), objects.as_os_str());
+    let layers = |between: &str| {
+        let mut layers = metadata.to_owned();
+        layers.push(between);
+        layers.push(objects);
+        layers
     };
-    told(erofs(), "the composefs image cannot be mounted", image)?;
-    let overlay = || -> rustix::io::Result<()> {
-        let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        let mut options = vec![("metacopy", "on"), ("redirect_dir", "on")];
-        if verity == Verity::Required {
-            options.push(("verity", "require"));
+    let (data_layer, layer) = (layers("::"), layers(":"));
+    let mut ways: Vec<&[(&str, &OsStr)]> = Vec::new();
+    let newest = [("lowerdir+", metadata), ("datadir+", objects)];
+    let newer = [("lowerdir", data_layer.as_os_str())];
+    let old = [("lowerdir", layer.as_os_str())];
+    ways.extend([&newest[..], &newer[..]]);
+    if verity == Verity::Off {
+        ways.push(&old);
+    }
+    let mut done = Err(Errno::INVAL);
+    for way in ways {
+        done = lay(way, verity, at);
+        if done != Err(Errno::INVAL) {
+            break;
         }
-        for (key, value) in options {
-            rustix::mount::fsconfig_set_string(fs.as_fd(), key, value)?;
+    }
+    let problem = match verity {
+        Verity::Off => "the composefs image cannot be laid over the repository's objects",
+        Verity::Required => {
+            "the composefs image cannot be laid over the repository's objects so that they must pass \
+             fs-verity, which takes Linux 6.6"
         }
-        for (key, path) in [("lowerdir+", metadata), ("datadir+", objects)] {
-            rustix::mount::fsconfig_set_string(fs.as_fd(), key, &*path_string(path)?)?;
-        }
-        attach(&fs, MountAttrFlags::MOUNT_ATTR_RDONLY, at)
     };
-    told(
-        overlay(),
-        "the composefs image cannot be laid over the repository's objects",
-        image,
-    )
+    told(done, problem, image)
+}
+
+/// Mounts an image that is a file or a device.
+fn erofs(image: &Path, at: &Path) -> rustix::io::Result<()> {
+    let fs = rustix::mount::fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_flag(fs.as_fd(), "ro")?;
+    rustix::mount::fsconfig_set_string(fs.as_fd(), "source", &*path_string(image)?)?;
+    attach(&fs, MountAttrFlags::MOUNT_ATTR_RDONLY, at)
+}
+
+/// Lays the metadata of an image over the content of its files.
+fn lay(layers: &[(&str, &OsStr)], verity: Verity, at: &Path) -> rustix::io::Result<()> {
+    let fs = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // The source is a name for whoever reads the list of mounts.
+    let mut options = vec![
+        ("source", "composefs"),
+        ("metacopy", "on"),
+        ("redirect_dir", "on"),
+    ];
+    if verity == Verity::Required {
+        options.push(("verity", "require"));
+    }
+    for (key, value) in options {
+        rustix::mount::fsconfig_set_string(fs.as_fd(), key, value)?;
+    }
+    for (key, value) in layers {
+        rustix::mount::fsconfig_set_string(fs.as_fd(), *key, &*path_string(value.as_ref())?)?;
+    }
+    attach(&fs, MountAttrFlags::MOUNT_ATTR_RDONLY, at)
 }
 
 fn attach(fs: impl AsFd, attributes: MountAttrFlags, at: &Path) -> rustix::io::Result<()> {
@@ -133,5 +180,5 @@ fn attach(fs: impl AsFd, attributes: MountAttrFlags, at: &Path) -> rustix::io::R
 }
 
 fn path_string(path: &Path) -> rustix::io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| rustix::io::Errno::INVAL)
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::gvariant::{Dict, Value};
 
 use crate::config::{Access, Lifetime, RootConfig, RootOverlay};
+use crate::plan::Verity;
 
 /// What is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,20 +16,23 @@ pub struct Booted {
     /// Device and inode of the deployment's directory: with an image or an overlay for a root they
     /// cannot be read off `/`.
     pub backing: (u64, u64),
-    /// Whether the tree comes from a composefs image.
-    pub composefs: bool,
+    /// If the tree comes from a composefs image, whether its files must pass fs-verity.
+    pub composefs: Option<Verity>,
+    /// The file with the keys by which the image is signed, if it must be.
+    pub signed_by: Option<PathBuf>,
     /// How the root was put together.
     pub config: RootConfig,
 }
 
 impl Booted {
     /// Looks at the deployment at `tree`.
-    pub fn look(tree: &Path, composefs: bool, config: RootConfig) -> Result<Self> {
+    pub fn look(tree: &Path, composefs: Option<Verity>, config: RootConfig) -> Result<Self> {
         let found = fs::metadata(tree)
             .map_err(|e| Error::io("cannot be looked at", e).about(tree.to_owned()))?;
         Ok(Self {
             backing: (found.dev(), found.ino()),
             composefs,
+            signed_by: None,
             config,
         })
     }
@@ -36,8 +40,12 @@ impl Booted {
     /// Writes it, an `a{sv}` with OSTree's keys.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut dict = Dict::new();
-        if self.composefs {
+        if let Some(verity) = self.composefs {
             dict.insert("composefs", true);
+            dict.insert("composefs.verity", verity == Verity::Required);
+        }
+        if let Some(keys) = &self.signed_by {
+            dict.insert("composefs.signed", &*keys.to_string_lossy());
         }
         if self.config.root != RootOverlay::None {
             dict.insert("root.transient", true);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind as IoErrorKind;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::mount::FsOpenFlags;
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::keyfile::KeyFile;
 
@@ -146,13 +147,13 @@ fn mounts_var(fstab: &str) -> bool {
         .any(|at| at.trim_end_matches('/') == "/var")
 }
 
-/// Returns whether the kernel mounts erofs images that are files, below overlays that take only data
-/// from a layer: since Linux 6.12.
+/// Returns whether the kernel mounts erofs images, from files (since Linux 6.12) or from loop devices, and
+/// overlays. Asking it loads modules that are there.
 fn kernel_mounts_images() -> bool {
-    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let knows = |name: &str| known.lines().any(|line| line.ends_with(name));
+    let knows = |name: &str| rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).is_ok();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    knows("erofs") && knows("overlay") && version(&release) >= (6, 12)
+    let has_loop = || Path::new("/dev/loop-control").exists();
+    knows("erofs") && knows("overlay") && (version(&release) >= (6, 12) || has_loop())
 }
 
 fn version(release: &str) -> (u32, u32) {

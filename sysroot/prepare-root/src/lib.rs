@@ -13,8 +13,10 @@ pub mod booted;
 pub mod cmdline;
 pub mod config;
 pub mod find;
+mod loop_device;
 pub mod plan;
 pub mod remount;
+pub mod signed;
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,8 +25,9 @@ use treeferry_core::error::{Error, Result};
 
 use crate::booted::Booted;
 use crate::cmdline::KernelCmdline;
-use crate::config::RootConfig;
+use crate::config::{Composefs, RootConfig};
 use crate::find::Places;
+use crate::plan::Verity;
 
 /// What was made the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +36,8 @@ pub struct Prepared {
     pub deployment: PathBuf,
     /// How the root was put together.
     pub config: RootConfig,
-    /// Whether the tree comes from a composefs image.
-    pub composefs: bool,
+    /// If the tree comes from a composefs image, whether its files must pass fs-verity.
+    pub composefs: Option<Verity>,
 }
 
 /// Makes the deployment that `kernel` names the root, at the place where the physical root was.
@@ -48,10 +51,21 @@ pub fn prepare_root(places: &Places, kernel: &KernelCmdline) -> Result<Prepared>
     let file = find::configuration(places, &deployment)?;
     let config = RootConfig::read(&file, &find::repository(places)?, kernel)?;
     let plan = plan::plan(&config, &find::facts(places, &deployment)?)?;
-    let booted = Booted::look(&places.sysroot.join(&deployment), plan.composefs, config)?;
+    let tree = places.sysroot.join(&deployment);
+    let mut booted = Booted::look(&tree, plan.composefs, config)?;
+    // Open until it is mounted: nothing else can be at its path until then.
+    let signed = match config.composefs {
+        Composefs::Signed => {
+            let repo = places.sysroot.join("ostree/repo");
+            Some(signed::verify(&repo, &tree, signed::key_path(&file)?)?)
+        }
+        _ => None,
+    };
+    booted.signed_by = signed.as_ref().map(|image| image.keys.clone());
     for step in &plan.steps {
         act::act(step)?;
     }
+    drop(signed);
     let mark = places.run.join("ostree-booted");
     fs::create_dir_all(&places.run)
         .and_then(|()| fs::write(&mark, booted.to_bytes()))

@@ -130,8 +130,8 @@ pub enum Verity {
 pub struct Plan {
     /// What to do, in order.
     pub steps: Vec<Step>,
-    /// Whether the tree comes from a composefs image.
-    pub composefs: bool,
+    /// If the tree comes from a composefs image, whether its files must pass fs-verity.
+    pub composefs: Option<Verity>,
 }
 
 /// Plans how the root is put together.
@@ -174,10 +174,7 @@ pub fn plan(config: &RootConfig, facts: &Facts) -> Result<Plan> {
         from: new.clone(),
         to: facts.sysroot.clone(),
     });
-    Ok(Plan {
-        steps,
-        composefs: composefs.is_some(),
-    })
+    Ok(Plan { steps, composefs })
 }
 
 fn wants_image(wanted: Composefs, facts: &Facts) -> Result<Option<Verity>> {
@@ -185,13 +182,7 @@ fn wants_image(wanted: Composefs, facts: &Facts) -> Result<Option<Verity>> {
         Composefs::No => return Ok(None),
         Composefs::Maybe if facts.image != Image::Usable => return Ok(None),
         Composefs::Maybe | Composefs::Yes => Verity::Off,
-        Composefs::Verity => Verity::Required,
-        Composefs::Signed => {
-            return Err(Error::unsupported(
-                "composefs.enabled=signed: the signature cannot be verified by this version; boot \
-                 with ostree.prepare-root.composefs=verity, or with OSTree's own prepare-root",
-            ));
-        }
+        Composefs::Verity | Composefs::Signed => Verity::Required,
     };
     let path = facts.sysroot.join(&facts.deployment).join(".ostree.cfs");
     match facts.image {
@@ -202,7 +193,7 @@ fn wants_image(wanted: Composefs, facts: &Facts) -> Result<Option<Verity>> {
         .about(path)),
         Image::KernelCannot => Err(Error::unsupported(
             "a composefs image is demanded (composefs.enabled), and this kernel cannot mount one: it \
-             needs erofs on files and overlays with data-only layers (Linux 6.12)",
+             needs erofs and overlayfs, and before Linux 6.12 loop devices",
         )
         .about(path)),
     }

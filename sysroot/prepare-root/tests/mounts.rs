@@ -6,8 +6,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use tempfile::TempDir;
+use treeferry_backend_fs::{FsRepo, OpenOptions};
+use treeferry_core::ops::checkout::{Destination, checkout_image};
+use treeferry_core::ops::composefs::FileDigests;
+use treeferry_core::repo::Repo;
 
 /// What is run in the namespace before prepare-root: another command line, another `/run`, and a
 /// physical root that is a mount.
@@ -79,6 +84,22 @@ impl Disk {
             .map(|e| e.unwrap().path());
         let tree = found.find(is_dir).unwrap();
         Self { dir, tree }
+    }
+
+    /// Writes the image of the deployment's commit, as a deployment with composefs has it.
+    fn image(&self) {
+        let repo = self.dir.path().join("disk/ostree/repo");
+        let name = self.tree.file_name().unwrap().to_str().unwrap();
+        let commit = name.split_once('.').unwrap().0.parse().unwrap();
+        let to = Destination::path(self.tree.join(".ostree.cfs"));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let repo = FsRepo::open(repo, OpenOptions::default()).await.unwrap();
+            let repo = Repo::new(Arc::new(repo));
+            checkout_image(&repo, &commit, &to, FileDigests::None)
+                .await
+                .unwrap();
+        });
     }
 
     fn file(&self, path: &str, bytes: &str) {
@@ -236,6 +257,53 @@ fn var_is_left_to_a_line_of_fstab() {
             .join("disk/ostree/deploy/os/var/mine")
             .exists()
     );
+}
+
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "the C ostree is not installed")]
+#[cfg_attr(
+    not(has_images),
+    ignore = "needs root, mount namespaces, erofs and overlayfs"
+)]
+fn an_image_becomes_the_root() {
+    let disk = Disk::new();
+    disk.image();
+    disk.file(
+        "usr/lib/ostree/prepare-root.conf",
+        "[composefs]\nenabled=yes\n",
+    );
+    // What is in the directory beside the image is not in the image.
+    disk.file("usr/bin/planted", "planted");
+    let seen = disk.boot(&format!(
+        r#"{WRITABLE}
+        stat -f -c %T "$new/usr"; cat "$new/usr/bin/tool"; echo
+        ls "$new/usr/bin"
+        touch "$new/top" 2>/dev/null || echo read-only
+        grep -ac composefs.verity /run/ostree-booted
+        losetup -a | grep -c ostree.cfs || true
+        "#
+    ));
+    let wanted = [
+        "usr no",
+        "etc yes",
+        "var yes",
+        "sysroot no",
+        "overlayfs",
+        "tool",
+        "tool",
+        "read-only",
+        "1",
+        "0",
+    ];
+    assert_eq!(lines(&seen), wanted);
+    disk.file(
+        "usr/lib/ostree/prepare-root.conf",
+        "[composefs]\nenabled=signed\nkeypath=/nowhere/key\n",
+    );
+    let refused = disk.try_boot("echo went on");
+    assert_eq!(text(&refused.stdout), "", "it went on");
+    let said = text(&refused.stderr);
+    assert!(said.contains("/nowhere/key"), "{said}");
 }
 
 #[test]

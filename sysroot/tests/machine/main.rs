@@ -7,6 +7,7 @@ mod cut_off;
 mod disk_cost;
 mod etc_merge;
 mod fat;
+mod images;
 mod layers;
 mod rig;
 mod room;

@@ -14,7 +14,7 @@ mod build;
 mod files;
 
 pub(crate) use build::{Source, failed, image_of};
-pub use treeferry_core_composefs::{Digest, Image};
+pub use treeferry_core_composefs::{Digest, Image, VerityHasher};
 
 use crate::error::{Error, Result};
 use crate::format::Commit;

@@ -147,19 +147,20 @@ fn an_image_is_used_where_it_can_be_and_demanded_where_it_must() {
         let facts = Facts { image, ..facts() };
         plan(&RootConfig { composefs, ..PLAIN }, &facts).map(|plan| plan.composefs)
     };
-    assert!(!with(Composefs::No, Image::Usable).unwrap());
-    assert!(with(Composefs::Maybe, Image::Usable).unwrap());
-    assert!(!with(Composefs::Maybe, Image::KernelCannot).unwrap());
-    assert!(!with(Composefs::Maybe, Image::Missing).unwrap());
-    for demanded in [Composefs::Yes, Composefs::Verity] {
-        assert!(with(demanded, Image::Usable).unwrap());
-        assert!(
-            with(demanded, Image::Missing)
-                .unwrap_err()
-                .to_string()
-                .contains(".ostree.cfs")
-        );
+    assert_eq!(with(Composefs::No, Image::Usable).unwrap(), None);
+    let usable = with(Composefs::Maybe, Image::Usable).unwrap();
+    assert_eq!(usable, Some(Verity::Off));
+    for image in [Image::KernelCannot, Image::Missing] {
+        assert_eq!(with(Composefs::Maybe, image).unwrap(), None);
+    }
+    for (demanded, verity) in [
+        (Composefs::Yes, Verity::Off),
+        (Composefs::Verity, Verity::Required),
+        (Composefs::Signed, Verity::Required),
+    ] {
+        assert_eq!(with(demanded, Image::Usable).unwrap(), Some(verity));
+        let missing = with(demanded, Image::Missing).unwrap_err().to_string();
+        assert!(missing.contains(".ostree.cfs"), "{missing}");
         assert!(with(demanded, Image::KernelCannot).is_err());
     }
-    assert!(with(Composefs::Signed, Image::Usable).is_err());
 }

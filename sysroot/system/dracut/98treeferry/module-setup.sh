@@ -11,7 +11,13 @@ depends() {
     echo systemd
 }
 
+# What mounts composefs images and transient roots; images before Linux 6.12 by loop devices.
+installkernel() {
+    hostonly='' instmods erofs overlay loop
+}
+
 install() {
+    inst_multiple -o losetup
     inst_binary /usr/lib/ostree/ostree-prepare-root
     inst_multiple -o /usr/lib/ostree/prepare-root.conf /etc/ostree/prepare-root.conf
     inst_simple "${systemdsystemunitdir:?}/ostree-prepare-root.service"
