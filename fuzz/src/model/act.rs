@@ -166,6 +166,8 @@ impl Run {
             .swap_detached(&commit, expected.as_ref(), new.clone())
             .await?;
         match answer {
+            // What is there cannot be told, so neither answer is wrong.
+            _ if self.doubtful.contains(&commit) => {}
             Swap::Done => assert_eq!(expected, current, "swapped"),
             Swap::Conflict { current: found } => {
                 assert!(

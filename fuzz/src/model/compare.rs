@@ -128,6 +128,9 @@ impl Run {
         }
         for tree in &self.trees {
             let commit = &tree.commit.name.checksum;
+            if self.doubtful.contains(commit) {
+                continue;
+            }
             let value = found.detached.get(commit);
             let either =
                 value == before.detached.get(commit) || value == after.detached.get(commit);
