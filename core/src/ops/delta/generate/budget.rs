@@ -5,7 +5,7 @@ use crate::codec::{XzBranches, XzOptions};
 use super::GenerateOptions;
 
 /// Kinds of part that are filled at once in most trees.
-const FILLING: u64 = 3;
+const FILLING: u64 = 4;
 /// The least that files are read into.
 const FILES_BYTES_MIN: u64 = 8 << 20;
 const PART_BYTES_MIN: u64 = 1 << 20;
@@ -27,7 +27,7 @@ pub(super) struct Shares {
 impl Shares {
     pub(super) fn new(options: &GenerateOptions, width: usize) -> Self {
         let memory = options.memory_bytes_max.max(32 << 20);
-        let part = options.part_bytes_max.min(memory / 28).max(PART_BYTES_MIN);
+        let part = options.part_bytes_max.min(memory / 32).max(PART_BYTES_MIN);
         let files = (memory / 4).max(FILES_BYTES_MIN);
         let mut encoders = width.max(1) as u64;
         loop {

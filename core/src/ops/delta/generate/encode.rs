@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use super::differ::{Stretch, diff};
-use crate::codec::{Codec, Finish, XzBranches};
+use super::nature::{Nature, nature};
+use crate::codec::{Codec, Finish};
 use crate::error::{Result, from_read};
 use crate::format::delta::{PatchStep, write_patch_step};
 use crate::format::{Checksum, FileHeader};
@@ -29,7 +30,7 @@ pub(super) struct Encoded {
 #[derive(Debug)]
 pub(super) enum Form {
     /// The content, and what it is.
-    Whole(Vec<u8>, XzBranches),
+    Whole(Vec<u8>, Nature),
     /// Copies of an old file, and new bytes between.
     Copies {
         old: Checksum,
@@ -74,7 +75,7 @@ pub(super) fn choose(
     patches: Patches,
 ) -> Result<Form> {
     if new.len() <= SHORT_BYTES || olds.is_empty() {
-        return Ok(whole(new));
+        return whole(codec, new);
     }
     let mut best: Option<(usize, Form)> = None;
     for (old_name, old) in olds {
@@ -109,26 +110,13 @@ pub(super) fn choose(
     }
     match best {
         Some((cost, form)) if cost < new.len() / 8 || cost < deflated(codec, &new)? => Ok(form),
-        _ => Ok(whole(new)),
+        _ => whole(codec, new),
     }
 }
 
-fn whole(new: Vec<u8>) -> Form {
-    let branches = branches(&new);
-    Form::Whole(new, branches)
-}
-
-/// Returns which machine code `content` is.
-fn branches(content: &[u8]) -> XzBranches {
-    const ELF: &[u8] = b"\x7fELF";
-    let header = content.get(..20).filter(|header| header.starts_with(ELF));
-    // The machine stands at byte 18, in the order that byte 5 says.
-    match header.map(|header| (header[5], header[18], header[19])) {
-        Some((1, 3 | 62, 0)) => XzBranches::X86,
-        Some((1, 40, 0)) => XzBranches::ArmThumb,
-        Some((2, 0, 20 | 21)) => XzBranches::PowerPc,
-        _ => XzBranches::None,
-    }
+fn whole(codec: &dyn Codec, new: Vec<u8>) -> Result<Form> {
+    let nature = nature(codec, &new)?;
+    Ok(Form::Whole(new, nature))
 }
 
 /// Writes a patch, and counts the bytes of it that are neither zero nor of its frame.
@@ -223,7 +211,7 @@ impl Rolls {
 }
 
 /// Returns how long `bytes` are when they are deflated fast: a measure, not the result.
-fn deflated(codec: &dyn Codec, bytes: &[u8]) -> Result<usize> {
+pub(super) fn deflated(codec: &dyn Codec, bytes: &[u8]) -> Result<usize> {
     let mut deflater = codec.deflater(1);
     let mut out = vec![0; 64 * 1024];
     let (mut at, mut total) = (0, 0);

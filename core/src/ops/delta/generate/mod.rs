@@ -3,6 +3,7 @@
 mod budget;
 pub(crate) mod differ;
 mod encode;
+mod nature;
 mod options;
 mod pack;
 mod walk;
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 
 use self::budget::Shares;
 use self::encode::{Encoded, Form, Patches, choose, read};
+use self::nature::Nature;
 use self::pack::{Filling, Item, Kind, Packed};
 use self::walk::NewFile;
 use crate::error::{Error, ErrorKind, Result};
@@ -126,10 +128,8 @@ async fn encode_file(
     let header = content.header().clone();
     let content_bytes = content.content_bytes();
     if header.is_symlink() {
-        let form = Form::Whole(
-            header.symlink_target.as_bytes().to_vec(),
-            Default::default(),
-        );
+        let target = header.symlink_target.as_bytes().to_vec();
+        let form = Form::Whole(target, Nature::Plain);
         let encoded = Encoded {
             header,
             content_bytes: 0,

@@ -5,11 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::encode::{Encoded, Form, Roll};
-use crate::codec::{XzBranches, XzCodec, XzOptions};
+use super::nature::Nature;
+use crate::codec::{XzCodec, XzOptions};
 use crate::error::Result;
 use crate::format::delta::{Compression, Op, PartBuilder, PartHeader, put_op};
 use crate::format::{Checksum, ObjectName};
 use crate::pool::Pool;
+
+/// How far back patches are searched for repetitions, bytes. What is found beyond saves a three hundredth, and
+/// costs a quarter of the time: the tables of a larger dictionary are not in the processor's caches.
+const CHANGES_DICTIONARY_BYTES: u32 = 1 << 20;
+/// A repetition of patches that is long enough, bytes: they are mostly long runs of zeros, which cost a hundredth
+/// less if longer ones are looked for; more than that takes longer than it is worth.
+const CHANGES_LONG_BYTES: u32 = 96;
+/// As much of what is dense as processors have at hand: hardly a repetition is found anyway, and searching for
+/// none in more than this takes five times as long.
+const DENSE_DICTIONARY_BYTES: u32 = 64 << 10;
 
 /// What stands together in a part, because it compresses well together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,43 +29,37 @@ pub(super) enum Kind {
     Little,
     Metadata,
     Changes,
-    Whole,
-    Code(CodeOf),
-}
-
-/// Machine code of a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum CodeOf {
-    X86,
-    Arm,
-    PowerPc,
+    Whole(Nature),
 }
 
 impl Kind {
     pub(super) fn of(form: &Form) -> Self {
         match form {
             Form::Patch { .. } | Form::Copies { .. } => Self::Changes,
-            Form::Whole(_, XzBranches::None) => Self::Whole,
-            Form::Whole(_, XzBranches::X86) => Self::Code(CodeOf::X86),
-            Form::Whole(_, XzBranches::Arm | XzBranches::ArmThumb) => Self::Code(CodeOf::Arm),
-            Form::Whole(_, XzBranches::PowerPc) => Self::Code(CodeOf::PowerPc),
+            Form::Whole(_, nature) => Self::Whole(*nature),
         }
     }
 
-    fn branches(self) -> XzBranches {
+    /// Returns how a part of this kind is compressed, where others are as `options` say.
+    fn options(self, options: XzOptions) -> XzOptions {
+        let dictionary = options.dictionary_bytes;
         match self {
-            Self::Code(CodeOf::X86) => XzBranches::X86,
-            Self::Code(CodeOf::Arm) => XzBranches::ArmThumb,
-            Self::Code(CodeOf::PowerPc) => XzBranches::PowerPc,
-            Self::Little | Self::Metadata | Self::Changes | Self::Whole => XzBranches::None,
+            Self::Little | Self::Metadata | Self::Whole(Nature::Plain) => options,
+            Self::Changes => XzOptions {
+                dictionary_bytes: dictionary.min(CHANGES_DICTIONARY_BYTES),
+                nice_bytes: Some(CHANGES_LONG_BYTES),
+                ..options
+            },
+            Self::Whole(Nature::Code(code)) => XzOptions {
+                branches: code.branches(),
+                ..options
+            },
+            Self::Whole(Nature::Dense) => XzOptions {
+                level: 0,
+                dictionary_bytes: dictionary.min(DENSE_DICTIONARY_BYTES),
+                ..options
+            },
         }
-    }
-
-    /// Returns how long a match is good enough: patches are mostly long runs of zeros, which cost a
-    /// hundredth less if longer ones are looked for; more than that takes longer than it is worth.
-    fn nice_bytes(self) -> Option<u32> {
-        const LONG_BYTES: u32 = 96;
-        (self == Self::Changes).then_some(LONG_BYTES)
     }
 }
 
@@ -192,11 +197,7 @@ impl Filling {
             let payload = self.builder.to_bytes();
             // Freed before the encoder takes what it needs.
             drop(self.builder);
-            let options = XzOptions {
-                branches: self.kind.branches(),
-                nice_bytes: self.kind.nice_bytes(),
-                ..options.for_input(payload.len())
-            };
+            let options = self.kind.options(options.for_input(payload.len()));
             let mut file = xz.encode(&payload, &options)?;
             drop(payload);
             file.insert(0, Compression::Xz.byte());
