@@ -164,7 +164,7 @@ fn an_interrupted_pull_stays_with_the_delta_and_goes_on_inside_of_a_part() {
     let versions = Versions::new();
     versions.generate(&["--level=1"]);
     let slow = Manners {
-        location: "limit_rate 300k;",
+        location: "limit_rate 100k;",
         ..Manners::default()
     };
     let mut nginx = Nginx::start(&versions.repo, slow);

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::recipe::Piece;
+use super::window::Window;
 use crate::error::{Error, Result};
 use crate::format::Checksum;
 use crate::format::delta::{PatchStep, Range, ReadAt, read_patch_step};
@@ -21,7 +22,6 @@ pub(super) struct PieceReader {
     old: OldFiles,
     pieces: std::vec::IntoIter<Piece>,
     current: Option<Current>,
-    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -33,7 +33,9 @@ enum Current {
 #[derive(Debug)]
 struct Patching {
     patch: Range,
+    patch_window: Window,
     old: Arc<dyn ReadAt>,
+    old_window: Window,
     old_at: i64,
     step: PatchStep,
 }
@@ -45,7 +47,6 @@ impl PieceReader {
             old,
             pieces: pieces.into_iter(),
             current: None,
-            buffer: Vec::new(),
         }
     }
 
@@ -67,7 +68,9 @@ impl PieceReader {
             }
             Piece::Patched(checksum, patch) => Current::Patch(Patching {
                 patch,
+                patch_window: Window::default(),
                 old: old(checksum)?,
+                old_window: Window::default(),
                 old_at: 0,
                 step: PatchStep {
                     diff_bytes: 0,
@@ -89,7 +92,7 @@ impl PieceReader {
             };
             let n = match current {
                 Current::Copy(from, range) => copy(&**from, range, out)?,
-                Current::Patch(patching) => patching.read(&*self.part, &mut self.buffer, out)?,
+                Current::Patch(patching) => patching.read(&*self.part, out)?,
             };
             if n > 0 {
                 return Ok(n);
@@ -111,7 +114,7 @@ fn copy(from: &dyn ReadAt, range: &mut Range, out: &mut [u8]) -> Result<usize> {
 }
 
 impl Patching {
-    fn read(&mut self, part: &dyn ReadAt, buffer: &mut Vec<u8>, out: &mut [u8]) -> Result<usize> {
+    fn read(&mut self, part: &dyn ReadAt, out: &mut [u8]) -> Result<usize> {
         while self.step.diff_bytes == 0 && self.step.extra_bytes == 0 {
             if self.patch.bytes == 0 {
                 return Ok(0);
@@ -129,11 +132,21 @@ impl Patching {
             .min(out.len())
             .min(BUFFER_BYTES);
         *left -= n as u64;
-        copy(part, &mut self.patch, &mut out[..n])?;
+        self.take(part, &mut out[..n])?;
         if is_diff {
-            self.add_old(buffer, &mut out[..n])?;
+            self.add_old(&mut out[..n])?;
         }
         Ok(n)
+    }
+
+    /// Reads what is next of the patch.
+    fn take(&mut self, part: &dyn ReadAt, out: &mut [u8]) -> Result<()> {
+        let (at, end) = (self.patch.offset, self.patch.end());
+        let bytes = self.patch_window.read(part, at, out.len(), end)?;
+        out.copy_from_slice(bytes);
+        self.patch.offset += out.len() as u64;
+        self.patch.bytes -= out.len() as u64;
+        Ok(())
     }
 
     fn next_step(&mut self, part: &dyn ReadAt) -> Result<PatchStep> {
@@ -141,7 +154,7 @@ impl Patching {
         if self.patch.bytes < numbers.len() as u64 {
             return Err(Error::corrupt("a patch is cut short"));
         }
-        copy(part, &mut self.patch, &mut numbers)?;
+        self.take(part, &mut numbers)?;
         let step = read_patch_step(&numbers);
         let step = step.ok_or_else(|| Error::corrupt("a patch has a negative length"))?;
         let needed = step.diff_bytes.checked_add(step.extra_bytes);
@@ -152,7 +165,7 @@ impl Patching {
     }
 
     /// Adds the old file's bytes; outside of it there are zeroes.
-    fn add_old(&mut self, buffer: &mut Vec<u8>, out: &mut [u8]) -> Result<()> {
+    fn add_old(&mut self, out: &mut [u8]) -> Result<()> {
         let total = i64::try_from(self.old.total_bytes()).unwrap_or(i64::MAX);
         let start = self.old_at;
         let end = start.saturating_add(i64::try_from(out.len()).unwrap_or(i64::MAX));
@@ -162,11 +175,11 @@ impl Patching {
             return Ok(());
         }
         let index = |n: i64| usize::try_from(n).unwrap_or(0);
-        buffer.resize(index(to - from), 0);
         let offset = u64::try_from(from).unwrap_or(0);
-        self.old.read_exact_at(offset, buffer)?;
+        let (length, total) = (index(to - from), self.old.total_bytes());
+        let bytes = self.old_window.read(&*self.old, offset, length, total)?;
         let skipped = index(from.saturating_sub(start));
-        for (byte, old) in out[skipped..].iter_mut().zip(&*buffer) {
+        for (byte, old) in out[skipped..].iter_mut().zip(bytes) {
             *byte = byte.wrapping_add(*old);
         }
         Ok(())
@@ -174,11 +187,16 @@ impl Patching {
 }
 
 impl Read for PieceReader {
+    /// Fills all of `out` as long as anything is left: pieces are short, and who reads writes what it gets.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() {
-            return Ok(0);
+        let mut filled = 0;
+        while filled < out.len() {
+            match self.fill(&mut out[filled..])? {
+                0 => break,
+                n => filled += n,
+            }
         }
-        Ok(self.fill(out)?)
+        Ok(filled)
     }
 }
 

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
+use tokio::sync::Semaphore;
 
 use super::ApplyBudget;
 use super::content::{OldFiles, PieceReader};
 use super::old::OldSource;
 use super::payload::{Unpacked, unpack};
 use super::recipe::{Piece, Recipe, Recipes};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::ObjectName;
 use crate::format::delta::{PartHeader, Range, ReadAt};
 use crate::repo::Repo;
@@ -64,18 +65,21 @@ pub(crate) async fn execute(
     budget: &ApplyBudget,
 ) -> Result<DeltaReport> {
     let old = OldSource::new(repo, batch, budget.spill.clone(), budget.content_bytes_max);
+    let decoders = budget.decoders.max(1);
     let run = Run {
         repo,
         batch,
         old: &old,
         budget,
+        decoders: Semaphore::new(decoders),
     };
     let mut report = DeltaReport::default();
     let mut parts_run = Vec::with_capacity(parts.len());
     for (number, header) in parts {
         parts_run.push(run.part(*number, header, source));
     }
-    let mut made = stream::iter(parts_run).buffer_unordered(budget.decoders.max(1));
+    // While the objects of one part are stored, the next is unpacked.
+    let mut made = stream::iter(parts_run).buffer_unordered(decoders.max(2));
     while let Some(objects) = made.next().await {
         match objects? {
             None => report.parts_present += 1,
@@ -104,6 +108,8 @@ struct Run<'a> {
     batch: &'a dyn Batch,
     old: &'a OldSource<'a>,
     budget: &'a ApplyBudget,
+    /// How many more parts may be unpacked.
+    decoders: Semaphore,
 }
 
 impl Run<'_> {
@@ -121,11 +127,15 @@ impl Run<'_> {
         let file = source.open(number, header).await.map_err(context)?;
         let (owned, budget) = (header.clone(), self.budget.clone());
         let reader = file.reader;
+        let stopped = |_| Error::new(ErrorKind::Cancelled, "was stopped");
+        let decoder = self.decoders.acquire().await.map_err(stopped)?;
         let unpacking = self
             .repo
             .pool()
             .run(move || unpack(reader, &owned, &budget));
-        let unpacked = match unpacking.await {
+        let unpacked = unpacking.await;
+        drop(decoder);
+        let unpacked = match unpacked {
             Ok(unpacked) => unpacked,
             Err(error) => {
                 // What came is no good: it must not be taken up again.

@@ -21,17 +21,19 @@ pub struct ApplyBudget {
     pub content_bytes_max: u64,
     /// The most memory that a decoder takes, bytes.
     pub decoder_bytes_max: u64,
-    /// How many parts are unpacked at once.
+    /// How many parts are unpacked at once. If only one is, objects of another are stored meanwhile.
     pub decoders: usize,
-    /// Where unpacked parts wait.
+    /// An unpacked part up to this length waits in memory, bytes; a longer one in `spill`.
+    pub payload_memory_bytes_max: u64,
+    /// Where unpacked parts wait that are longer.
     pub spill: SpillPlace,
     /// What unpacks.
     pub xz: Arc<dyn XzCodec>,
 }
 
 impl Default for ApplyBudget {
-    /// One decoder of up to 48 MiB, parts of up to 1 GiB that unpack to up to 4 GiB, in memory;
-    /// the codec of core.
+    /// One decoder of up to 48 MiB, parts of up to 1 GiB that unpack to up to 4 GiB, in memory also those of
+    /// more than 16 MiB; the codec of core.
     fn default() -> Self {
         Self {
             superblock_bytes_max: 16 << 20,
@@ -41,6 +43,7 @@ impl Default for ApplyBudget {
             content_bytes_max: u64::MAX,
             decoder_bytes_max: 48 << 20,
             decoders: 1,
+            payload_memory_bytes_max: 16 << 20,
             spill: SpillPlace::Memory,
             xz: Arc::new(RustXz),
         }

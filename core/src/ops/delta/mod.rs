@@ -22,6 +22,7 @@ mod recipe;
 mod spill;
 mod take;
 mod verify;
+mod window;
 
 pub use apply::{ApplyOptions, ApplyReport, apply};
 pub use assemble::{Destination, MakeOptions, PartsIn, make};

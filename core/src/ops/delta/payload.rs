@@ -39,7 +39,8 @@ pub fn unpack(
     let read = hashing.read_exact(&mut first);
     read.map_err(|e| from_read("cannot be read", e))?;
     let compression = Compression::from_byte(first[0])?;
-    let mut spill = budget.spill.create(budget.payload_bytes_max)?;
+    let (short, most) = (budget.payload_memory_bytes_max, budget.payload_bytes_max);
+    let mut spill = budget.spill.create_short(short, most);
     let copied = {
         let mut rest = Rest(hashing);
         let copied = match compression {

@@ -30,29 +30,48 @@ pub struct Spill {
 
 enum Target {
     Memory(Vec<u8>),
+    /// In memory while it is no longer than that, then in the place.
+    Short(Vec<u8>, usize, spill::SpillPlace),
     File(File),
 }
 
 impl SpillPlace {
     /// Begins to gather at most `bytes_max` bytes. **Blocking.**
     pub fn create(&self, bytes_max: u64) -> Result<Spill> {
+        Ok(Spill::new(
+            match self {
+                Self::Memory => Target::Memory(Vec::new()),
+                Self::Disk(place) => Target::File(place.open()?),
+            },
+            bytes_max,
+        ))
+    }
+
+    /// Begins to gather at most `bytes_max` bytes, in memory while they are no more than `memory_bytes_max`:
+    /// what is short need not be written and read again. **Blocking.**
+    pub(super) fn create_short(&self, memory_bytes_max: u64, bytes_max: u64) -> Spill {
+        let short = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
         let to = match self {
             Self::Memory => Target::Memory(Vec::new()),
-            Self::Disk(place) => Target::File(place.open()?),
+            Self::Disk(place) => Target::Short(Vec::new(), short, place.clone()),
         };
-        Ok(Spill {
-            to,
-            written_bytes: 0,
-            bytes_max,
-        })
+        Spill::new(to, bytes_max)
     }
 }
 
 impl Spill {
+    fn new(to: Target, bytes_max: u64) -> Self {
+        Self {
+            to,
+            written_bytes: 0,
+            bytes_max,
+        }
+    }
+
     /// Returns what was gathered, to be read from any byte. **Blocking.**
     pub fn finish(self) -> Result<Arc<dyn ReadAt>> {
         Ok(match self.to {
-            Target::Memory(bytes) => Arc::new(Bytes::from(bytes)),
+            Target::Memory(bytes) | Target::Short(bytes, ..) => Arc::new(Bytes::from(bytes)),
             Target::File(mut file) => {
                 let rewound = file.seek(SeekFrom::Start(0));
                 rewound.map_err(|e| Error::io("a temporary file cannot be read", e))?;
@@ -77,6 +96,15 @@ impl Write for Spill {
         }
         match &mut self.to {
             Target::Memory(to) => to.extend_from_slice(bytes),
+            Target::Short(to, most, _) if to.len() + bytes.len() <= *most => {
+                to.extend_from_slice(bytes);
+            }
+            Target::Short(to, _, place) => {
+                let mut file = place.open()?;
+                file.write_all(to)?;
+                file.write_all(bytes)?;
+                self.to = Target::File(file);
+            }
             Target::File(file) => file.write_all(bytes)?,
         }
         self.written_bytes = total;
@@ -94,5 +122,32 @@ impl Debug for Spill {
             .field("written_bytes", &self.written_bytes)
             .field("bytes_max", &self.bytes_max)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_longer_than_memory_allows_is_whole() {
+        let place = SpillPlace::Disk(spill::SpillPlace::new(std::env::temp_dir()));
+        for (pieces, in_memory) in [(0, true), (4, true), (5, false), (9, false)] {
+            let mut spill = place.create_short(40, 100);
+            let mut whole = Vec::new();
+            for n in 0..pieces {
+                spill.write_all(&[n; 10]).unwrap();
+                whole.extend([n; 10]);
+            }
+            assert_eq!(matches!(spill.to, Target::Short(..)), in_memory);
+            let kept = spill.finish().unwrap();
+            assert_eq!(kept.total_bytes(), whole.len() as u64);
+            let mut read = vec![0; whole.len()];
+            kept.read_exact_at(0, &mut read).unwrap();
+            assert_eq!(read, whole);
+        }
+        let mut spill = place.create_short(40, 100);
+        spill.write_all(&[0; 100]).unwrap();
+        assert!(spill.write_all(&[0]).is_err());
     }
 }
