@@ -16,6 +16,9 @@ use crate::transport::PutBody;
 /// In what pieces a spooled file is read again, bytes.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// How much room an object is read into at first, bytes.
+const START_BYTES: usize = 32 * 1024;
+
 /// Bytes that can be sent more than once.
 #[derive(Debug, Clone)]
 pub(super) enum Spooled {
@@ -33,13 +36,15 @@ impl Spooled {
     /// Reads `reader` to its end. **Blocking.**
     pub(super) fn read(reader: &mut impl Read, spool: &Spool) -> Result<Self> {
         let failed = |e| from_read("cannot be read", e);
-        let mut start = Vec::new();
+        // Most objects are short; a vector that grows from nothing is filled in ten reads.
+        let mut start = Vec::with_capacity(START_BYTES);
         let limit = spool.memory_bytes_max;
         reader
             .take(limit + 1)
             .read_to_end(&mut start)
             .map_err(failed)?;
         if start.len() as u64 <= limit {
+            start.shrink_to_fit();
             return Ok(Self::Memory(start.into()));
         }
         let Some(open) = &spool.open else {
