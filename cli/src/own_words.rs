@@ -12,6 +12,10 @@ pub(crate) fn of(text: &str) -> Option<String> {
         }
         "A REF and COMMIT argument is required" => "REF and COMMIT must be specified",
         "A rev argument is required" => "REV must be specified",
+        "Specified options are incompatible with --composefs" => {
+            "what says which files are written, and how, is incompatible with --composefs, which makes an image of the \
+             whole commit as it is: leave out -U, --union, --subpath and the like"
+        }
         "A filename must be given" => "PATH must be specified",
         "An object argument is required" => "OBJECT must be specified",
         "A MOUNT-PATH must be specified" => "MOUNT-PATH must be specified",
