@@ -5,6 +5,7 @@ use std::path::Path;
 use futures::TryStreamExt;
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::keyfile::KeyFile;
+use treeferry_core::format::{ContentLayout, ObjectName};
 use treeferry_core::ops::checkout::{Destination, checkout_image};
 use treeferry_core::ops::composefs::FileDigests;
 use treeferry_core::ops::list::{ListDepth, ListNode, ListOptions, list};
@@ -130,9 +131,8 @@ impl Sysroot {
                 continue;
             };
             if details.is_some_and(|file| file.content_bytes > 0) {
-                let hex = checksum.to_string();
-                let (dir, rest) = hex.split_at(2);
-                files.insert(objects.join(dir).join(format!("{rest}.file")));
+                let name = ObjectName::file(checksum);
+                files.insert(objects.join(name.loose_path(ContentLayout::Bare)));
             }
         }
         self.run(move |sysroot| {

@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use treeferry_core::error::{Error, Result};
+use treeferry_core::ops::composefs;
 
 use crate::files::failed;
 use crate::host::{Call, Programs};
@@ -17,11 +17,9 @@ const FILES_A_CALL: usize = 500;
 const SCRIPT: &str = "for file; do fsverity enable \"$file\" || exit; done";
 
 /// Returns whether a file is sealed. **Blocking.**
-pub(crate) fn is_sealed(path: &Path) -> Result<bool> {
+fn is_sealed(path: &Path) -> Result<bool> {
     let file = File::open(path).map_err(failed(path, "cannot be opened"))?;
-    let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty())
-        .map_err(|e| failed(path, "cannot be looked at")(e.into()))?;
-    Ok(stat.stx_attributes.contains(StatxAttributes::VERITY))
+    composefs::is_sealed(&file).map_err(failed(path, "cannot be looked at"))
 }
 
 /// Seals files that are not sealed yet, and returns how many those were. **Blocking.**

@@ -127,7 +127,6 @@ impl<'a> Builder<'a> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 mod tests {
     use super::*;
 

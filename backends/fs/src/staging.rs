@@ -461,7 +461,6 @@ mod parking {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 mod tests {
     use treeferry_core::format::ObjectType;
     use treeferry_core::store::{BatchOptions, Incoming, ObjectSource, ObjectStore};

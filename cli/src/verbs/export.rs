@@ -9,8 +9,8 @@ use futures::stream::BoxStream;
 use treeferry_core::ops::export::{ExportOptions, ExportXattrs, export};
 
 use crate::failure::{Failure, Result, io_failure};
-use crate::output;
 use crate::session::{Name, Session, resolve};
+use crate::{file_text, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -77,14 +77,7 @@ async fn write_file(
             .map_err(failed)?;
         return copy(archive, &mut file, failed).await;
     }
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut builder = tempfile::Builder::new();
-    // As any program creates a file: the umask takes from this what it takes.
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(dir).map_err(failed)?;
+    let mut file = file_text::draft(path)?;
     copy(archive, file.as_file_mut(), failed).await?;
     file.persist(path).map_err(|e| failed(e.error))?;
     Ok(())

@@ -148,7 +148,6 @@ impl<T: WritableTransport> WritableTransport for RateLimited<T> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 mod tests {
     use bytes::Bytes;
     use futures::future::join_all;

@@ -53,19 +53,14 @@ pub fn prepare_root(places: &Places, kernel: &KernelCmdline) -> Result<Prepared>
     let plan = plan::plan(&config, &find::facts(places, &deployment)?)?;
     let tree = places.sysroot.join(&deployment);
     let mut booted = Booted::look(&tree, plan.composefs, config)?;
-    // Open until it is mounted: nothing else can be at its path until then.
-    let signed = match config.composefs {
-        Composefs::Signed => {
-            let repo = places.sysroot.join("ostree/repo");
-            Some(signed::verify(&repo, &tree, signed::key_path(&file)?)?)
-        }
-        _ => None,
-    };
-    booted.signed_by = signed.as_ref().map(|image| image.keys.clone());
+    if config.composefs == Composefs::Signed {
+        let (repo, keys) = (places.sysroot.join("ostree/repo"), signed::key_path(&file)?);
+        signed::verify(&repo, &tree, &keys)?;
+        booted.signed_by = Some(keys);
+    }
     for step in &plan.steps {
         act::act(step)?;
     }
-    drop(signed);
     let mark = places.run.join("ostree-booted");
     fs::create_dir_all(&places.run)
         .and_then(|()| fs::write(&mark, booted.to_bytes()))

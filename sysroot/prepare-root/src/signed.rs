@@ -2,17 +2,19 @@
 //! of the initramfs signed.
 //!
 //! The image must be sealed by fs-verity. What is read from it then is what the kernel verifies, now and later:
-//! so its digest is computed from what is read, and the kernel need not be asked for it.
+//! so its digest is computed from what is read, and the kernel need not be asked for it. It is mounted by its
+//! path afterwards: nobody else runs yet who could put another one there.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use treeferry_core::error::{Error, ErrorKind, Result};
 use treeferry_core::format::gvariant::Dict;
 use treeferry_core::format::keyfile::KeyFile;
-use treeferry_core::format::{Checksum, Commit, ObjectName};
-use treeferry_core::ops::composefs::{DIGEST_KEY, Digest, VerityHasher, recorded_digest};
+use treeferry_core::format::{Checksum, Commit, ObjectName, loose_path};
+use treeferry_core::ops::composefs::{
+    DIGEST_KEY, Digest, VerityHasher, is_sealed, recorded_digest,
+};
 use treeferry_core::sign::{
     Ed25519PublicKey, KeyFileText, Scheme, Signatures, parse_base64_lines, signatures_in,
 };
@@ -22,15 +24,6 @@ const KEYS: &str = "/etc/ostree/initramfs-root-binding.key";
 
 /// The longest commit, and file of signatures, that is read.
 const FILE_BYTES_MAX: u64 = 128 << 20;
-
-/// An image that was found to be the signed one.
-#[derive(Debug)]
-pub struct SignedImage {
-    /// The file with the keys.
-    pub keys: PathBuf,
-    /// The image. As long as it is open, its path leads to it.
-    pub file: File,
-}
 
 /// Returns where the keys are that commits must be signed with.
 ///
@@ -48,14 +41,12 @@ pub fn key_path(file: &KeyFile) -> Result<PathBuf> {
 ///
 /// [`Denied`](ErrorKind::Denied) when no key signed the commit, or the image is not sealed;
 /// [`Corrupt`](ErrorKind::Corrupt) when it is not the commit's.
-pub fn verify(repo: &Path, tree: &Path, keys: PathBuf) -> Result<SignedImage> {
-    let expected = signed_digest(repo, &checksum_of(tree)?, &read_keys(&keys)?)?;
+pub fn verify(repo: &Path, tree: &Path, keys: &Path) -> Result<()> {
+    let expected = signed_digest(repo, &checksum_of(tree)?, &read_keys(keys)?)?;
     let path = tree.join(".ostree.cfs");
     let failed = |e| Error::io("cannot be read", e).about(path.clone());
     let mut file = File::open(&path).map_err(failed)?;
-    let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
-    let stat = stat.map_err(|e| failed(e.into()))?;
-    if !stat.stx_attributes.contains(StatxAttributes::VERITY) {
+    if !is_sealed(&file).map_err(failed)? {
         let problem = "is not sealed by fs-verity, as composefs.enabled=signed demands";
         return Err(Error::new(ErrorKind::Denied, problem).about(path));
     }
@@ -66,7 +57,7 @@ pub fn verify(repo: &Path, tree: &Path, keys: PathBuf) -> Result<SignedImage> {
         let problem = format!("has the digest {found}, and the signed commit says {expected}");
         return Err(Error::corrupt(problem).about(path));
     }
-    Ok(SignedImage { keys, file })
+    Ok(())
 }
 
 /// Returns the digest of the image that a signed commit records.
@@ -106,11 +97,7 @@ fn checksum_of(tree: &Path) -> Result<Checksum> {
 }
 
 fn object(repo: &Path, commit: &Checksum, kind: &str) -> PathBuf {
-    let hex = commit.to_string();
-    let (dir, rest) = hex.split_at(2);
-    repo.join("objects")
-        .join(dir)
-        .join(format!("{rest}.{kind}"))
+    repo.join("objects").join(loose_path(commit, kind))
 }
 
 fn read_keys(path: &Path) -> Result<Vec<Ed25519PublicKey>> {
@@ -245,7 +232,7 @@ mod tests {
         let keys = signed.dir.path().join("keys");
         fs::write(&keys, "").unwrap();
         let refused = |why: &str| {
-            let error = verify(signed.dir.path(), &tree, keys.clone()).unwrap_err();
+            let error = verify(signed.dir.path(), &tree, &keys).unwrap_err();
             assert!(error.to_string().contains(why), "{error}");
         };
         refused("there is no key in it");

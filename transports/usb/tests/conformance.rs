@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use media::{Kind, Medium};
+use media::{Kind, Medium, RACES_ON_FAT};
 use treeferry_conformance::{
     Fixture, Profile, objects as object_checks, refs as ref_checks, run_all, state as state_checks,
 };
@@ -81,19 +81,6 @@ treeferry_conformance::object_store_suite!(objects, InDirectory::new());
 treeferry_conformance::ref_store_suite!(refs, InDirectory::new());
 treeferry_conformance::repo_state_suite!(state, InDirectory::new());
 
-/// What is read by one while another renames over it: fusefat has the file missing, or torn, for a
-/// moment, as the drivers of the kernel and of exFAT do not. What comes out of these there says
-/// nothing of us.
-const RACES: [&str; 7] = [
-    "a_summary_is_never_read_with_anothers_signature",
-    "adding_to_detached_metadata_through_two_handles_is_exact",
-    "counting_through_two_handles_is_exact",
-    "one_object_put_by_many_at_once_is_one_object",
-    "one_of_many_creators_wins",
-    "two_batches_can_add_the_same_object",
-    "two_who_swap_the_config_do_not_lose_a_change",
-];
-
 /// Runs all suites on one medium: to mount one for each check would take longer than the checks.
 async fn on_medium(kind: Kind, not_held: &[&str]) {
     let medium = Arc::new(Medium::new(kind, 400));
@@ -102,7 +89,7 @@ async fn on_medium(kind: Kind, not_held: &[&str]) {
     failed.extend(run_all(ref_checks::CHECKS, || Box::new(place())).await);
     failed.extend(run_all(state_checks::CHECKS, || Box::new(place())).await);
     if matches!(kind, Kind::Fat) {
-        failed.retain(|name, _| !RACES.contains(name));
+        failed.retain(|name, _| !RACES_ON_FAT.contains(name));
     }
     let names: Vec<_> = failed.keys().copied().collect();
     assert_eq!(names, not_held, "{failed:#?}");

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use media::{Kind, Medium};
+use media::{Kind, Medium, RACES_ON_FAT};
 use treeferry_conformance::{
     FileNames, NameCase, NestedFiles, TransportFixture, TransportPlace, TransportProfile,
     publish_by_put, reading, run_check, withdraw_by_delete, writing,
@@ -139,16 +139,6 @@ treeferry_conformance::writable_transport_suite!(plain_writing, Directory::new(&
 /// fusefat looks through all of a directory for each file, and takes a tenth of a second for it.
 const TOO_MANY_FILES: &str = "a_list_of_more_than_a_thousand_is_whole";
 
-/// What is read by one while another renames over it: fusefat has the file missing, or torn, for a
-/// moment, as the drivers of the kernel and of exFAT do not. What comes out of these there, where the
-/// processors are busy, says nothing of us.
-const RACES: [&str; 4] = [
-    "counting_through_two_handles_is_exact",
-    "one_of_many_creators_wins",
-    "one_of_many_replacers_of_a_version_wins",
-    "readers_never_see_a_part_of_a_put",
-];
-
 /// Runs both suites on one medium: to mount one for each check would take longer than the checks.
 async fn on_medium(kind: Kind) {
     let above = Above::on(kind);
@@ -169,7 +159,7 @@ async fn on_medium(kind: Kind) {
         }
     }
     if kind == Kind::Fat {
-        failed.retain(|(name, _)| !RACES.contains(name));
+        failed.retain(|(name, _)| !RACES_ON_FAT.contains(name));
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }

@@ -3,24 +3,25 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use treeferry_transport_http::{Answer, Asked, Verdict};
 
 /// Decides what is answered for what lies at the path that was asked for, below `root`.
 pub(super) async fn of(root: &Path, asked: Asked) -> Verdict {
     let root = root.to_owned();
-    let looked = tokio::task::spawn_blocking(move || look(&root, &asked.path));
+    let looked = tokio::task::spawn_blocking(move || look(&root, &asked));
     looked
         .await
         .unwrap_or_else(|_| Verdict::Answer(Answer::status(500)))
 }
 
-fn look(root: &Path, asked: &str) -> Verdict {
+fn look(root: &Path, asked: &Asked) -> Verdict {
     // A path that is no plain path is refused by the server, as it refuses all such.
-    let Some(path) = below(root, asked) else {
+    let Some(path) = asked.path_below().map(|path| root.join(path)) else {
         return Verdict::File;
     };
+    let asked = &asked.path;
     let Ok(metadata) = fs::metadata(&path) else {
         return Verdict::File;
     };
@@ -46,30 +47,6 @@ fn look(root: &Path, asked: &str) -> Verdict {
         }
         Err(_) => Verdict::Answer(Answer::status(500)),
     }
-}
-
-/// Returns the place of a path as it was asked for; `None` when it would lead elsewhere.
-fn below(root: &Path, asked: &str) -> Option<PathBuf> {
-    let decoded = percent_decoded(asked)?;
-    let path = Path::new(decoded.trim_start_matches('/'));
-    let plain = |component| matches!(component, Component::Normal(_) | Component::CurDir);
-    path.components().all(plain).then(|| root.join(path))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
 }
 
 fn list(path: &Path, asked: &str) -> std::io::Result<String> {

@@ -6,6 +6,7 @@ mod faults;
 mod listing;
 mod log;
 
+use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use rustix::process::Signal;
 use treeferry_transport_http::{ServeOptions, Server};
 
 use crate::failure::{Failure, Result, io_failure};
-use crate::output;
 use crate::session::Session;
+use crate::{file_text, output};
 use faults::{Faults, Pair};
 use log::Log;
 
@@ -198,17 +199,9 @@ fn tell_port(file: &Path, port: u16) -> Result<()> {
         return Ok(output::line(port)?);
     }
     let failed = |e: &std::io::Error| io_failure(file, e);
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut draft = tempfile::NamedTempFile::new_in(directory).map_err(|e| failed(&e))?;
-    std::io::Write::write_all(&mut draft, format!("{port}\n").as_bytes())
-        .map_err(|e| failed(&e))?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut draft = file_text::draft(file)?;
     draft
-        .as_file()
-        .set_permissions(mode)
+        .write_all(format!("{port}\n").as_bytes())
         .map_err(|e| failed(&e))?;
     draft.persist(file).map_err(|e| failed(&e.error))?;
     Ok(())

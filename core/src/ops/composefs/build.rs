@@ -11,7 +11,9 @@ use super::FileDigests;
 use super::files::{FileFacts, look, look_local, missing};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
-use crate::format::{Checksum, DirMeta, DirTree, ObjectName, TREE_DEPTH_MAX, Xattrs};
+use crate::format::{
+    Checksum, ContentLayout, DirMeta, DirTree, ObjectName, TREE_DEPTH_MAX, Xattrs,
+};
 use crate::pool::Pool;
 use crate::repo::{TreeRoot, load_dirmeta, load_dirtree};
 use crate::store::ObjectSource;
@@ -204,10 +206,9 @@ fn add_file(image: &mut Image, wanted: &Wanted, facts: &FileFacts) -> Result<()>
         let target = header.symlink_target.as_bytes();
         image.add_symlink(wanted.parent, name, &attributes, target)
     } else {
-        let hex = wanted.file.to_string();
-        let (dir, rest) = hex.split_at(2);
+        // Where a repository has it whose files are plain, also if this one is an archive.
         let backing = Backing {
-            path: &format!("{dir}/{rest}.file"),
+            path: &ObjectName::file(wanted.file).loose_path(ContentLayout::Bare),
             digest: *digest,
         };
         image.add_file(wanted.parent, name, &attributes, *content_bytes, backing)

@@ -1,5 +1,6 @@
 //! What an image must know of a file.
 
+use std::fs::File;
 use std::io::{self, Read};
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
@@ -76,8 +77,9 @@ fn read(content: &mut ContentReader, content_bytes: u64) -> io::Result<Option<Di
     Ok((content_bytes > 0).then(|| hasher.finish()))
 }
 
-/// Returns whether the kernel keeps a file from being changed, and verifies what is read from it.
-fn is_sealed(file: &std::fs::File) -> io::Result<bool> {
+/// Returns whether fs-verity seals a file: the kernel keeps it from being changed, and verifies what is read
+/// from it. **Blocking.**
+pub fn is_sealed(file: &File) -> io::Result<bool> {
     let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
     Ok(stat.stx_attributes.contains(StatxAttributes::VERITY))
 }

@@ -14,6 +14,7 @@ mod build;
 mod files;
 
 pub(crate) use build::{Source, failed, image_of};
+pub use files::is_sealed;
 pub use treeferry_core_composefs::{Digest, Image, VerityHasher};
 
 use crate::error::{Error, Result};

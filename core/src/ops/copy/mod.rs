@@ -136,14 +136,7 @@ pub async fn copy(
         TakeDeltas::No => DeltasTaken::default(),
         TakeDeltas::Yes => {
             let summary = signed_summary(source, destination, options).await?;
-            let taking = Taking::new(
-                source,
-                destination,
-                summary.as_ref(),
-                &options.verify,
-                &options.delta_budget,
-                &options.replicate,
-            );
+            let taking = taking(source, destination, summary.as_ref(), options);
             taking.take(&commits, options.replicate.depth).await?
         }
     };
@@ -182,14 +175,7 @@ pub async fn plan_copy(
         TakeDeltas::No => DeltasTaken::default(),
         TakeDeltas::Yes => {
             let summary = signed_summary(source, destination, options).await?;
-            let taking = Taking::new(
-                source,
-                destination,
-                summary.as_ref(),
-                &options.verify,
-                &options.delta_budget,
-                &options.replicate,
-            );
+            let taking = taking(source, destination, summary.as_ref(), options);
             taking.plan(&commits, options.replicate.depth).await?
         }
     };
@@ -198,6 +184,24 @@ pub async fn plan_copy(
         objects,
         deltas,
     })
+}
+
+/// Takes deltas as the options say.
+fn taking<'a>(
+    source: &'a PullSource,
+    destination: &'a Repo,
+    summary: Option<&'a SignedSummary>,
+    options: &'a CopyOptions,
+) -> Taking<'a> {
+    let (verify, budget) = (&options.verify, &options.delta_budget);
+    Taking::new(
+        source,
+        destination,
+        summary,
+        verify,
+        budget,
+        &options.replicate,
+    )
 }
 
 /// Reads the summary of the source if it must be signed.

@@ -270,14 +270,7 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     let kept_deltas = match options.keep_deltas {
         TakeDeltas::No => DeltasTaken::default(),
         TakeDeltas::Yes => {
-            let taking = Taking::new(
-                source,
-                repo,
-                summary.as_ref(),
-                &options.verify,
-                &options.delta_budget,
-                &options.replicate,
-            );
+            let taking = taking(source, repo, summary.as_ref(), options);
             taking.take(&commits, options.replicate.depth).await?
         }
     };
@@ -293,6 +286,17 @@ pub async fn pull(repo: &Repo, source: &PullSource, options: &PullOptions) -> Re
     })
 }
 
+/// Takes deltas along as the options say.
+fn taking<'a>(
+    source: &'a PullSource,
+    repo: &'a Repo,
+    summary: Option<&'a SignedSummary>,
+    options: &'a PullOptions,
+) -> Taking<'a> {
+    let (verify, budget) = (&options.verify, &options.delta_budget);
+    Taking::new(source, repo, summary, verify, budget, &options.replicate)
+}
+
 /// Finds out which deltas [`pull`] would keep, and keeps none.
 pub async fn plan_kept_deltas(
     repo: &Repo,
@@ -305,14 +309,7 @@ pub async fn plan_kept_deltas(
     let summary = summary::needed(repo, source, options).await?;
     let planned = refs::planned(repo, source, options, summary.as_ref()).await?;
     let commits: Vec<_> = planned.iter().map(|planned| planned.commit).collect();
-    let taking = Taking::new(
-        source,
-        repo,
-        summary.as_ref(),
-        &options.verify,
-        &options.delta_budget,
-        &options.replicate,
-    );
+    let taking = taking(source, repo, summary.as_ref(), options);
     taking.plan(&commits, options.replicate.depth).await
 }
 

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use hyper::{HeaderMap, Request};
 
+use super::plan;
+
 /// A request, as it came.
 #[derive(Clone)]
 pub struct Asked {
@@ -27,6 +29,15 @@ impl Asked {
             method: request.method().to_string(),
             path: request.uri().path().to_owned(),
             headers: request.headers().clone(),
+        }
+    }
+
+    /// Returns the path below the server's directory that is asked for, without escapes, empty for the directory
+    /// itself; `None` if it can mean none, as one with `..` in it: that is answered with 404.
+    pub fn path_below(&self) -> Option<String> {
+        match self.path.trim_end_matches('/') {
+            "" => Some(String::new()),
+            path => plan::file_path(path),
         }
     }
 
