@@ -2,12 +2,16 @@
 //! upgrade completes.
 //!
 //! The disk has a write cache that a cut empties: see [`write_log`](crate::write_log).
+//!
+//! `TREEFERRY_POWER_CUTS` says how often (25 times unless told), `TREEFERRY_CUTS_A_KILL` how many of the cuts use one
+//! killed machine: the first is the kill, the others are earlier moments of its upgrade, from the record of its writes.
+//! `TREEFERRY_FIRST_KILL` goes on with other numbers, where a long run is made in several.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::thread::{available_parallelism, sleep};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use crate::support::chance::Chance;
@@ -31,11 +35,33 @@ const EACH_MIN: usize = 5;
 /// How long an undisturbed upgrade goes on at most after the cut was due.
 const LATE: Duration = Duration::from_secs(20);
 
-/// How often the power is cut; more in a long run.
-fn rounds() -> usize {
-    match std::env::var("TREEFERRY_POWER_CUTS") {
-        Ok(text) => text.parse().expect("TREEFERRY_POWER_CUTS is a number"),
-        Err(_) => EACH_MIN * PHASES.len(),
+/// Returns a number from the environment, or `usual`.
+fn number_of(name: &str, usual: usize) -> usize {
+    std::env::var(name).map_or(usual, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}"))
+    })
+}
+
+/// How much is tried.
+struct Effort {
+    /// How often a machine is killed; each phase is aimed at as often.
+    kills: usize,
+    /// How often the power is cut in what a killed machine wrote: at its end, and at moments before it.
+    cuts_each: usize,
+    /// The number of the first kill. Other numbers make other moments and other losses.
+    first: usize,
+}
+
+impl Effort {
+    fn from_env() -> Self {
+        let cuts_each = number_of("TREEFERRY_CUTS_A_KILL", 1).max(1);
+        let cuts = number_of("TREEFERRY_POWER_CUTS", EACH_MIN * PHASES.len());
+        Self {
+            kills: cuts.div_ceil(cuts_each),
+            cuts_each,
+            first: number_of("TREEFERRY_FIRST_KILL", 0),
+        }
     }
 }
 
@@ -59,12 +85,39 @@ fn measure(disk: &Disk) -> Vec<Duration> {
     times.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// What a round came to.
-struct Round {
+/// What a cut came to.
+struct Cut {
     phase: usize,
     came_up: &'static str,
     uncertain: usize,
     lost: usize,
+}
+
+/// A machine that was killed in an upgrade: what it had written until then.
+struct Killed {
+    number: usize,
+    writes: WriteLog,
+    before: PathBuf,
+    /// How many records there were when each phase began that did.
+    begins: Vec<usize>,
+}
+
+impl Killed {
+    /// The phase it was in.
+    fn phase(&self) -> usize {
+        self.begins.len() - 1
+    }
+
+    /// Returns a moment in the life of the machine: its phase, and how many records there were.
+    ///
+    /// What a kill leaves is what was written until then, so that each moment before is that of another kill.
+    fn moment(&self, chance: &mut Chance) -> (usize, usize) {
+        let phase = chance.among(0..self.begins.len() as u64) as usize;
+        let end = self.begins.get(phase + 1);
+        let end = end.copied().unwrap_or(self.writes.len());
+        let within = self.begins[phase] as u64..end as u64 + 1;
+        (phase, chance.among(within) as usize)
+    }
 }
 
 /// One that cuts, with a disk of its own.
@@ -75,36 +128,84 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    /// Cuts the power in the phase `aim` or about there; `None` when it was too late or too early.
-    fn round(&self, number: usize, aim: usize) -> Option<Round> {
-        let mut chance = Chance::new(number as u64);
+    /// Kills a machine in the phase `aim` or about there; `None` when it was too late.
+    fn kill(&self, number: usize, aim: usize, chance: &mut Chance) -> Option<Killed> {
         let disk = Disk::at(&self.dir, "disk.img");
         copy_image(self.fresh, &disk.image);
         let (log, before) = (self.dir.join("writes.log"), self.dir.join("before.img"));
         let mut machine = disk.boot_logged("do=steps", &log, &before);
-        assert!(machine.wait_for(PHASES[aim].1), "{}", machine.said());
         let part = chance.among(0..1000) as f64 / 1000.0;
-        sleep(self.lengths[aim].mul_f64(part).min(LATE));
+        let (mut sizes, mut due) = (Vec::new(), None);
+        loop {
+            let words = PHASES.get(sizes.len()).map_or(END, |(_, words)| words);
+            if !machine.says_before(words, due) {
+                break;
+            }
+            if words == END {
+                return None;
+            }
+            sizes.push(fs::metadata(&log).unwrap().len());
+            if sizes.len() == aim + 1 {
+                due = Some(Instant::now() + self.lengths[aim].mul_f64(part).min(LATE));
+            }
+        }
         let said = machine.cut();
         let phase = phase_of(&said)?;
-        let unflushed = [Unflushed::None, Unflushed::Some, Unflushed::Torn][number % 3];
-        fs::rename(&before, &disk.image).unwrap();
+        let writes = WriteLog::read(&log);
+        // What it said last was not seen here before the kill, or its records are still to come.
+        sizes.resize(phase + 1, u64::MAX);
+        let begins = sizes.iter().map(|bytes| writes.count_at(*bytes)).collect();
+        Some(Killed {
+            number,
+            writes,
+            before,
+            begins,
+        })
+    }
+
+    /// Cuts the power in the phase `aim`, and at other moments of the same upgrade.
+    fn round(&self, number: usize, aim: usize, cuts: usize) -> Vec<Cut> {
+        let mut chance = Chance::new(number as u64);
+        let Some(killed) = self.kill(number, aim, &mut chance) else {
+            return Vec::new();
+        };
+        let last = (killed.phase(), killed.writes.len());
+        let earlier = (1..cuts).map(|_| killed.moment(&mut chance));
+        let moments: Vec<_> = std::iter::once(last).chain(earlier).collect();
+        let cut = |(index, moment)| self.cut(&killed, index, moment, &mut chance);
+        moments.into_iter().enumerate().map(cut).collect()
+    }
+
+    /// Makes the disk that a cut leaves, and sees what comes of it.
+    fn cut(
+        &self,
+        killed: &Killed,
+        index: usize,
+        (phase, records): (usize, usize),
+        chance: &mut Chance,
+    ) -> Cut {
+        let disk = Disk::at(&self.dir, "disk.img");
+        copy_image(&killed.before, &disk.image);
+        let number = killed.number;
+        let unflushed = [Unflushed::None, Unflushed::Some, Unflushed::Torn][(number + index) % 3];
         let (certain, uncertain, lost) =
-            WriteLog::read(&log).replay(&disk.image, unflushed, &mut chance);
+            killed
+                .writes
+                .replay(&disk.image, records, unflushed, chance);
         let told = self.after(&disk, phase);
         println!(
-            "cut {number}: in {}, after {certain} writes that were certain and {uncertain} that were not, \
-             of which {lost} are lost ({unflushed:?}): {}",
+            "cut {number}.{index}: in {}, after {certain} records that were certain and {uncertain} writes that were \
+             not, of which {lost} are lost ({unflushed:?}): {}",
             PHASES[phase].0,
             told.replace('\n', "; ")
         );
         let came_up = if told.starts_with("v1") { "v1" } else { "v2" };
-        Some(Round {
+        Cut {
             phase,
             came_up,
             uncertain,
             lost,
-        })
+        }
     }
 
     /// Boots what the cut has left, upgrades it, and boots the result. Returns what came up, and what it told.
@@ -160,45 +261,46 @@ machine_test! {
         copy_image(&world.disk.image, &fresh);
         let lengths = measure(&world.disk);
         println!("undisturbed, the phases take {lengths:?}");
-        let todo: VecDeque<_> = (0..rounds()).map(|number| (number, number % PHASES.len())).collect();
+        let effort = Effort::from_env();
+        let (first, kills) = (effort.first, effort.kills);
+        let todo: VecDeque<_> = (first..first + kills).map(|number| (number, number % PHASES.len())).collect();
         let (todo, done) = (Mutex::new(todo), Mutex::new(Vec::new()));
-        let most = rounds() * 2;
         let workers = available_parallelism().map_or(1, usize::from);
         let started = Instant::now();
         std::thread::scope(|scope| {
             for worker in 0..workers {
-                let (world, fresh, lengths, todo, done) = (&world, &fresh, &lengths, &todo, &done);
+                let (world, fresh, lengths, todo, done, effort) = (&world, &fresh, &lengths, &todo, &done, &effort);
                 scope.spawn(move || {
                     let dir = world.place.join(&format!("worker-{worker}"));
                     fs::create_dir(&dir).unwrap();
                     let cutter = Cutter { dir, fresh, lengths };
                     let next = || todo.lock().unwrap().pop_front();
                     while let Some((number, aim)) = next() {
-                        let round = cutter.round(number, aim);
+                        let cuts = cutter.round(number, aim, effort.cuts_each);
                         // A phase that was missed is tried again, with other numbers.
-                        if round.as_ref().is_none_or(|round| round.phase != aim) && number < most {
-                            todo.lock().unwrap().push_back((number + rounds(), aim));
+                        if cuts.first().is_none_or(|cut| cut.phase != aim) && number < first + 2 * kills {
+                            todo.lock().unwrap().push_back((number + kills, aim));
                         }
-                        done.lock().unwrap().extend(round);
+                        done.lock().unwrap().extend(cuts);
                     }
                 });
             }
         });
-        let done: Vec<Round> = done.into_inner().unwrap();
-        let hits = |phase| done.iter().filter(|round| round.phase == phase).count();
-        let up = |version| done.iter().filter(|round| round.came_up == version).count();
+        let done: Vec<Cut> = done.into_inner().unwrap();
+        let hits = |phase| done.iter().filter(|cut| cut.phase == phase).count();
+        let up = |version| done.iter().filter(|cut| cut.came_up == version).count();
         for (phase, (name, _)) in PHASES.iter().enumerate() {
             println!("{} cuts in {name}", hits(phase));
         }
         println!(
-            "{} power cuts in {} s: {} times the old system came up, {} times the new one; {} writes were uncertain, \
-             of which {} were lost",
+            "{} power cuts by {kills} kills or more, from number {first}, in {} s: {} times the old system came up, \
+             {} times the new one; {} writes were uncertain, of which {} were lost",
             done.len(), started.elapsed().as_secs(), up("v1"), up("v2"),
-            done.iter().map(|round| round.uncertain).sum::<usize>(),
-            done.iter().map(|round| round.lost).sum::<usize>(),
+            done.iter().map(|cut| cut.uncertain).sum::<usize>(),
+            done.iter().map(|cut| cut.lost).sum::<usize>(),
         );
-        assert!(done.len() >= rounds() && (0..PHASES.len()).all(|phase| hits(phase) >= EACH_MIN));
+        assert!(done.len() >= kills * effort.cuts_each && (0..PHASES.len()).all(|phase| hits(phase) >= EACH_MIN));
         assert!(up("v1") > 0 && up("v2") > 0);
-        assert!(done.iter().any(|round| round.lost > 0), "no write was ever lost");
+        assert!(done.iter().any(|cut| cut.lost > 0), "no write was ever lost");
     }
 }

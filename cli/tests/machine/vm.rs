@@ -226,6 +226,24 @@ impl Machine {
         }
     }
 
+    /// Waits until it says `words`, or until `due`, if there is such a time; returns whether it said them.
+    pub(crate) fn says_before(&mut self, words: &str, due: Option<Instant>) -> bool {
+        while due.is_none_or(|due| Instant::now() < due) {
+            if self.said().contains(words) {
+                return true;
+            }
+            let ended = self.child.try_wait().unwrap().is_some();
+            assert!(
+                !ended || due.is_some(),
+                "ended, and never said {words}: {}",
+                self.said()
+            );
+            self.check_time();
+            sleep(POLL);
+        }
+        false
+    }
+
     /// Waits until it powers off; returns what it said.
     pub(crate) fn wait(mut self) -> String {
         while self.child.try_wait().unwrap().is_none() {

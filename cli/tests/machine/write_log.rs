@@ -33,6 +33,8 @@ struct Entry {
     sector: u64,
     flags: u64,
     bytes: Vec<u8>,
+    /// Where its record ends in the log.
+    end: usize,
 }
 
 /// What a machine wrote.
@@ -66,29 +68,42 @@ impl WriteLog {
             let Some(bytes) = log.get(at..at + length) else {
                 break;
             };
+            at += length;
             entries.push(Entry {
                 sector,
                 flags,
                 bytes: bytes.to_vec(),
+                end: at,
             });
-            at += length;
         }
         Self(entries)
     }
 
-    /// Writes to `image`, which is the disk as it was before, what is on it after the cut. Returns how many writes
-    /// were certain, how many were not, and how many of these were left out or torn.
+    /// Returns how many records there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns how many records there were when the log had `bytes` bytes.
+    pub(crate) fn count_at(&self, bytes: u64) -> usize {
+        self.0.partition_point(|entry| entry.end as u64 <= bytes)
+    }
+
+    /// Writes to `image`, which is the disk as it was before, what is on it when the power is cut after `records`
+    /// records. Returns how many writes were certain, how many were not, and how many of these were left out or torn.
     pub(crate) fn replay(
         &self,
         image: &Path,
+        records: usize,
         unflushed: Unflushed,
         chance: &mut Chance,
     ) -> (usize, usize, usize) {
         let disk = fs::OpenOptions::new().write(true).open(image).unwrap();
-        let certain = self.0.iter().rposition(|entry| entry.flags & FLUSH != 0);
+        let written = &self.0[..records];
+        let certain = written.iter().rposition(|entry| entry.flags & FLUSH != 0);
         let certain = certain.map_or(0, |last| last + 1);
         let (mut uncertain, mut lost) = (0, 0);
-        for (index, entry) in self.0.iter().enumerate() {
+        for (index, entry) in written.iter().enumerate() {
             let at = entry.sector * SECTOR as u64;
             if index < certain || entry.flags & FUA != 0 {
                 disk.write_all_at(&entry.bytes, at).unwrap();
