@@ -101,7 +101,7 @@ impl World {
 /// initramfs.
 fn write_files(tree: &Path) {
     let mut chance = Chance::new(2);
-    for (dir, count) in [("usr/etc/many", 300), ("usr/share/many", 300)] {
+    for (dir, count) in [("usr/etc/many", 150), ("usr/share/many", 150)] {
         std::fs::create_dir_all(tree.join(dir)).unwrap();
         for number in 0..count {
             std::fs::write(tree.join(dir).join(number.to_string()), chance.bytes(8000)).unwrap();

@@ -5,14 +5,17 @@
 //!
 //! `TREEFERRY_POWER_CUTS` says how often (25 times unless told), `TREEFERRY_CUTS_A_KILL` how many of the cuts use one
 //! killed machine: the first is the kill, the others are earlier moments of its upgrade, from the record of its writes.
+//! Moments that leave the same bytes on the disk are booted once.
 //! `TREEFERRY_FIRST_KILL` goes on with other numbers, where a long run is made in several.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
+
+use treeferry_core::format::Checksum;
 
 use crate::support::chance::Chance;
 use crate::support::commit;
@@ -89,6 +92,8 @@ fn measure(disk: &Disk) -> Vec<Duration> {
 struct Cut {
     phase: usize,
     came_up: &'static str,
+    /// No cut of the same machine has left the same disk.
+    is_new: bool,
     uncertain: usize,
     lost: usize,
 }
@@ -172,7 +177,8 @@ impl Cutter<'_> {
         let last = (killed.phase(), killed.writes.len());
         let earlier = (1..cuts).map(|_| killed.moment(&mut chance));
         let moments: Vec<_> = std::iter::once(last).chain(earlier).collect();
-        let cut = |(index, moment)| self.cut(&killed, index, moment, &mut chance);
+        let mut seen = HashMap::new();
+        let cut = |(index, moment)| self.cut(&killed, index, moment, &mut chance, &mut seen);
         moments.into_iter().enumerate().map(cut).collect()
     }
 
@@ -183,33 +189,52 @@ impl Cutter<'_> {
         index: usize,
         (phase, records): (usize, usize),
         chance: &mut Chance,
+        seen: &mut HashMap<Checksum, (usize, String)>,
     ) -> Cut {
-        let disk = Disk::at(&self.dir, "disk.img");
-        copy_image(&killed.before, &disk.image);
         let number = killed.number;
         let unflushed = [Unflushed::None, Unflushed::Some, Unflushed::Torn][(number + index) % 3];
-        let (certain, uncertain, lost) =
-            killed
-                .writes
-                .replay(&disk.image, records, unflushed, chance);
-        let told = self.after(&disk, phase);
+        let left = killed.writes.cut(records, unflushed, chance);
+        let (mut as_before, checksum) = (String::new(), left.checksum());
+        let told = match seen.get(&checksum) {
+            Some((earlier, told)) => {
+                as_before = format!(", the same disk as after cut {number}.{earlier}");
+                told.clone()
+            }
+            None => {
+                let disk = Disk::at(&self.dir, "disk.img");
+                copy_image(&killed.before, &disk.image);
+                left.write_to(&disk.image);
+                let told = Self::after(&disk);
+                seen.insert(checksum, (index, told.clone()));
+                told
+            }
+        };
         println!(
-            "cut {number}.{index}: in {}, after {certain} records that were certain and {uncertain} writes that were \
-             not, of which {lost} are lost ({unflushed:?}): {}",
+            "cut {number}.{index}: in {}, after {} records that were certain and {} writes that were not, of which \
+             {} are lost ({unflushed:?}){as_before}: {}",
             PHASES[phase].0,
+            left.certain,
+            left.uncertain,
+            left.lost,
             told.replace('\n', "; ")
         );
         let came_up = if told.starts_with("v1") { "v1" } else { "v2" };
+        // What was written down before the merge began is continued or told, never dropped.
+        if came_up == "v1" && phase >= 2 {
+            let known = ["is staged again", "is the default again"];
+            assert!(known.iter().any(|words| told.contains(words)), "{told}");
+        }
         Cut {
             phase,
             came_up,
-            uncertain,
-            lost,
+            is_new: as_before.is_empty(),
+            uncertain: left.uncertain,
+            lost: left.lost,
         }
     }
 
     /// Boots what the cut has left, upgrades it, and boots the result. Returns what came up, and what it told.
-    fn after(&self, disk: &Disk, phase: usize) -> String {
+    fn after(disk: &Disk) -> String {
         let said = disk.boot("do=after").wait();
         let came_up = ["v1", "v2"].map(|version| said.contains(&format!("BOOTED {version}")));
         let version = match came_up {
@@ -223,11 +248,6 @@ impl Cutter<'_> {
             .nth(1)
             .and_then(|rest| rest.split("TOLD").next());
         let told = told.unwrap_or_else(|| panic!("{said}")).trim();
-        // What was written down before the merge began is continued or told, never dropped.
-        if version == "v1" && phase >= 2 {
-            let known = ["is staged again", "is the default again"];
-            assert!(known.iter().any(|words| told.contains(words)), "{said}");
-        }
         disk.look(|root| {
             treeferry(&root.join("ostree/repo"), ["fsck", "--quiet"]).success();
         });
@@ -293,9 +313,9 @@ machine_test! {
             println!("{} cuts in {name}", hits(phase));
         }
         println!(
-            "{} power cuts by {kills} kills or more, from number {first}, in {} s: {} times the old system came up, \
-             {} times the new one; {} writes were uncertain, of which {} were lost",
-            done.len(), started.elapsed().as_secs(), up("v1"), up("v2"),
+            "{} power cuts by {kills} kills or more, from number {first}, which left {} different disks, in {} s: \
+             {} times the old system came up, {} times the new one; {} writes were uncertain, of which {} were lost",
+            done.len(), done.iter().filter(|cut| cut.is_new).count(), started.elapsed().as_secs(), up("v1"), up("v2"),
             done.iter().map(|cut| cut.uncertain).sum::<usize>(),
             done.iter().map(|cut| cut.lost).sum::<usize>(),
         );

@@ -4,9 +4,12 @@
 //! dm-log-writes. A disk with a write cache promises what was written before the last flush, and nothing of
 //! what came after: of that, any part may be there, in any order.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use treeferry_core::format::{Checksum, Hasher};
 
 use crate::support::chance::Chance;
 
@@ -89,43 +92,69 @@ impl WriteLog {
         self.0.partition_point(|entry| entry.end as u64 <= bytes)
     }
 
-    /// Writes to `image`, which is the disk as it was before, what is on it when the power is cut after `records`
-    /// records. Returns how many writes were certain, how many were not, and how many of these were left out or torn.
-    pub(crate) fn replay(
+    /// Returns what is on the disk when the power is cut after `records` records.
+    pub(crate) fn cut(
         &self,
-        image: &Path,
         records: usize,
         unflushed: Unflushed,
         chance: &mut Chance,
-    ) -> (usize, usize, usize) {
-        let disk = fs::OpenOptions::new().write(true).open(image).unwrap();
+    ) -> Left<'_> {
         let written = &self.0[..records];
         let certain = written.iter().rposition(|entry| entry.flags & FLUSH != 0);
         let certain = certain.map_or(0, |last| last + 1);
-        let (mut uncertain, mut lost) = (0, 0);
+        let mut left = Left {
+            certain,
+            ..Left::default()
+        };
         for (index, entry) in written.iter().enumerate() {
-            let at = entry.sector * SECTOR as u64;
+            let sectors = (entry.sector..).zip(entry.bytes.chunks(SECTOR));
             if index < certain || entry.flags & FUA != 0 {
-                disk.write_all_at(&entry.bytes, at).unwrap();
+                left.sectors.extend(sectors);
                 continue;
             }
-            uncertain += usize::from(!entry.bytes.is_empty());
+            left.uncertain += usize::from(!entry.bytes.is_empty());
             match (unflushed, chance.among(0..3)) {
-                (Unflushed::Some, 0 | 1) | (Unflushed::Torn, 0) => {
-                    disk.write_all_at(&entry.bytes, at).unwrap();
-                }
+                (Unflushed::Some, 0 | 1) | (Unflushed::Torn, 0) => left.sectors.extend(sectors),
                 (Unflushed::Torn, 1) => {
-                    for (number, sector) in entry.bytes.chunks(SECTOR).enumerate() {
-                        if chance.among(0..2) == 0 {
-                            disk.write_all_at(sector, at + (number * SECTOR) as u64)
-                                .unwrap();
-                        }
-                    }
-                    lost += 1;
+                    let torn = sectors.filter(|_| chance.among(0..2) == 0);
+                    left.sectors.extend(torn);
+                    left.lost += 1;
                 }
-                _ => lost += usize::from(!entry.bytes.is_empty()),
+                _ => left.lost += usize::from(!entry.bytes.is_empty()),
             }
         }
-        (certain, uncertain, lost)
+        left
+    }
+}
+
+/// What a power cut leaves of what was written.
+#[derive(Debug, Default)]
+pub(crate) struct Left<'a> {
+    sectors: BTreeMap<u64, &'a [u8]>,
+    /// How many records were certain.
+    pub(crate) certain: usize,
+    /// How many writes were not.
+    pub(crate) uncertain: usize,
+    /// How many of these were left out or torn.
+    pub(crate) lost: usize,
+}
+
+impl Left<'_> {
+    /// Writes it to `image`, which is the disk as it was before.
+    pub(crate) fn write_to(&self, image: &Path) {
+        let disk = fs::OpenOptions::new().write(true).open(image).unwrap();
+        for (sector, bytes) in &self.sectors {
+            disk.write_all_at(bytes, sector * SECTOR as u64).unwrap();
+        }
+    }
+
+    /// The same for the same bytes in the same places.
+    pub(crate) fn checksum(&self) -> Checksum {
+        let mut hasher = Hasher::new();
+        for (sector, bytes) in &self.sectors {
+            hasher.update(&sector.to_le_bytes());
+            hasher.update(bytes);
+        }
+        hasher.finish()
     }
 }
