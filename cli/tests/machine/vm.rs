@@ -84,11 +84,16 @@ impl Disk {
             let entry = entries.swap_remove(0);
             for (from, to) in [(&entry.linux, "kernel"), (&entry.initrd, "initramfs")] {
                 let from = root.join("boot").join(from);
-                fs::copy(&from, self.dir.join(to))
+                fs::copy(&from, self.loaded(to))
                     .unwrap_or_else(|e| panic!("{}: {e}", from.display()));
             }
             entry
         })
+    }
+
+    /// Where [`first_entry`](Self::first_entry) puts the `kernel` and the `initramfs`.
+    pub(crate) fn loaded(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// Starts the machine as the first entry says, with `more` after its kernel arguments.
@@ -121,9 +126,9 @@ impl Disk {
         command
             .arg("-no-reboot")
             .arg("-kernel")
-            .arg(self.dir.join("kernel"))
+            .arg(self.loaded("kernel"))
             .arg("-initrd")
-            .arg(self.dir.join("initramfs"))
+            .arg(self.loaded("initramfs"))
             .args(["-append", &format!("{} {more}", entry.options)])
             // A disk with a write cache, which it empties when it is told to flush.
             .args([
@@ -143,6 +148,16 @@ pub(crate) struct Entry {
     linux: String,
     initrd: String,
     options: String,
+}
+
+impl Entry {
+    /// The link to the deployment that it boots, below the root of the disk.
+    pub(crate) fn system(&self) -> &str {
+        let mut words = self.options.split_whitespace();
+        words
+            .find_map(|word| word.strip_prefix("ostree="))
+            .unwrap_or_else(|| panic!("no ostree= in {}", self.options))
+    }
 }
 
 fn menu(root: &Path) -> Vec<Entry> {

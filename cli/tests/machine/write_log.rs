@@ -14,6 +14,9 @@ use treeferry_core::format::{Checksum, Hasher};
 use crate::support::chance::Chance;
 
 const SECTOR: usize = 512;
+/// The second sector of ext4's superblock, which has the checksum of both. A disk that wrote one of them alone could not
+/// be mounted again, whatever was on it: ext4 relies on disks that do not.
+const SUPERBLOCK_REST: u64 = 3;
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
@@ -26,7 +29,7 @@ pub(crate) enum Unflushed {
     None,
     /// Some writes, whole.
     Some,
-    /// Some sectors of some writes.
+    /// Some sectors of some writes, but both of the superblock's or none.
     Torn,
 }
 
@@ -116,7 +119,13 @@ impl WriteLog {
             match (unflushed, chance.among(0..3)) {
                 (Unflushed::Some, 0 | 1) | (Unflushed::Torn, 0) => left.sectors.extend(sectors),
                 (Unflushed::Torn, 1) => {
-                    let torn = sectors.filter(|_| chance.among(0..2) == 0);
+                    let mut is_kept = false;
+                    let torn = sectors.filter(|(sector, _)| {
+                        if *sector != SUPERBLOCK_REST {
+                            is_kept = chance.among(0..2) == 0;
+                        }
+                        is_kept
+                    });
                     left.sectors.extend(torn);
                     left.lost += 1;
                 }
