@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use media::{Kind, Medium, RACES_ON_FAT};
+use media::{Kind, Medium};
 use treeferry_conformance::{
     Fixture, Profile, objects as object_checks, refs as ref_checks, run_all, state as state_checks,
 };
@@ -88,9 +88,7 @@ async fn on_medium(kind: Kind, not_held: &[&str]) {
     let mut failed = run_all(object_checks::CHECKS, || Box::new(place())).await;
     failed.extend(run_all(ref_checks::CHECKS, || Box::new(place())).await);
     failed.extend(run_all(state_checks::CHECKS, || Box::new(place())).await);
-    if matches!(kind, Kind::Fat) {
-        failed.retain(|name, _| !RACES_ON_FAT.contains(name));
-    }
+    failed.retain(|name, why| kind.counts(name, why));
     let names: Vec<_> = failed.keys().copied().collect();
     assert_eq!(names, not_held, "{failed:#?}");
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use media::{Kind, Medium, RACES_ON_FAT};
+use media::{Kind, Medium};
 use treeferry_conformance::{
     FileNames, NameCase, NestedFiles, TransportFixture, TransportPlace, TransportProfile,
     publish_by_put, reading, run_check, withdraw_by_delete, writing,
@@ -158,9 +158,7 @@ async fn on_medium(kind: Kind) {
             failed.push((check.name, why));
         }
     }
-    if kind == Kind::Fat {
-        failed.retain(|(name, _)| !RACES_ON_FAT.contains(name));
-    }
+    failed.retain(|(name, why)| kind.counts(name, why));
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
