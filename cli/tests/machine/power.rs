@@ -94,7 +94,7 @@ fn measure(disk: &Disk) -> Vec<Duration> {
     let mut machine = disk.boot("do=steps");
     let mut times = Vec::new();
     for words in PHASES.iter().map(|(_, words)| *words).chain([END]) {
-        assert!(machine.wait_for(words), "{words}: {}", machine.said());
+        assert!(machine.wait_for(words, None), "{words}: {}", machine.said());
         times.push(Instant::now());
     }
     assert!(machine.wait().contains("ENDED 0"));
@@ -156,7 +156,8 @@ impl Cutter<'_> {
         let (mut sizes, mut due) = (Vec::new(), None);
         loop {
             let words = PHASES.get(sizes.len()).map_or(END, |(_, words)| words);
-            if !machine.says_before(words, due) {
+            if !machine.wait_for(words, due) {
+                assert!(due.is_some(), "{words}: {}", machine.said());
                 break;
             }
             if words == END {
@@ -263,9 +264,6 @@ impl Cutter<'_> {
             .nth(1)
             .and_then(|rest| rest.split("TOLD").next());
         let told = told.unwrap_or_else(|| panic!("{said}")).trim();
-        disk.look(|root| {
-            treeferry(&root.join("ostree/repo"), ["fsck", "--quiet"]).success();
-        });
         // The next upgrade was to v2, or from there to v3.
         let next = match version {
             "v1" => "v2",
@@ -287,10 +285,12 @@ impl Cutter<'_> {
     }
 }
 
-/// Checks that `version` is what the boot loader starts next, whole, with what was changed in `/etc` and `/var`.
+/// Checks that the repository is whole, and that `version` is what the boot loader starts next, whole, with what was
+/// changed in `/etc` and `/var`.
 fn check_next(disk: &Disk, version: &str) {
     let entry = disk.first_entry();
     disk.look(|root| {
+        treeferry(&root.join("ostree/repo"), ["fsck", "--quiet"]).success();
         let system = root.join(entry.system().trim_start_matches('/'));
         let read = |path: &str| {
             let path = system.join(path);
