@@ -15,10 +15,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 use treeferry_core::error::Error;
+use treeferry_prepare_root::again;
 use treeferry_sysroot::host::{Access, Mounts, Overlay, ThisMachine};
 
 use crate::failure::{Failure, Result};
@@ -59,7 +60,7 @@ pub(crate) fn make_writable() -> Result<()> {
         ))
     })?;
     for path in read_only {
-        match rustix::mount::mount_remount(path, MountFlags::empty(), "") {
+        match again::make_writable(Path::new(path)) {
             // A directory of something else, which is read-only as a whole.
             Ok(()) | Err(Errno::INVAL) => {}
             Err(e) => {

@@ -2,9 +2,25 @@
 
 use std::process::Command;
 
+/// Freezes a filesystem of its own for a moment.
+const FREEZE: &str = r#"
+set -e
+cd "$(mktemp -d)"
+truncate -s 4M ext4
+mkfs.ext4 -q ext4
+mkdir here
+mount -o loop ext4 here
+fsfreeze --freeze here
+fsfreeze --unfreeze here
+umount here
+rm -r "$PWD"
+"#;
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(has_ostree, has_mount_namespaces, has_images)");
+    println!(
+        "cargo::rustc-check-cfg=cfg(has_ostree, has_mount_namespaces, has_images, has_freezing)"
+    );
     let works = |command: &str, arguments: &[&str]| {
         let output = Command::new(command).args(arguments).output();
         output.is_ok_and(|output| output.status.success())
@@ -18,6 +34,9 @@ fn main() {
         let knows = |name: &str| known.lines().any(|line| line.ends_with(name));
         if knows("\terofs") && knows("\toverlay") {
             println!("cargo::rustc-cfg=has_images");
+        }
+        if works("unshare", &["-m", "sh", "-c", FREEZE]) {
+            println!("cargo::rustc-cfg=has_freezing");
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn act(step: &Step) -> Result<()> {
     }
 }
 
-fn told<E: Into<io::Error>>(
+pub(crate) fn told<E: Into<io::Error>>(
     done: std::result::Result<(), E>,
     problem: &'static str,
     path: &Path,

@@ -9,6 +9,7 @@
 //! else to wait for.
 
 pub mod act;
+pub mod again;
 pub mod booted;
 pub mod cmdline;
 pub mod config;

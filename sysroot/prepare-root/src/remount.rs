@@ -14,6 +14,11 @@ use rustix::mount::MountFlags;
 use treeferry_core::error::{Error, Result};
 use treeferry_core::format::gvariant::Dict;
 
+use crate::act::told;
+use crate::again::make_writable;
+
+const AGAIN: &str = "cannot be mounted again";
+
 /// What became of each mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remounted {
@@ -32,12 +37,12 @@ pub enum Remounted {
 /// Names the mount that could not be changed.
 pub fn remount(root: &Path) -> Result<Remounted> {
     let mark = root.join("run/ostree-booted");
-    let told = match fs::read(&mark) {
+    let mark_says = match fs::read(&mark) {
         Ok(bytes) => Dict::decode(&bytes).unwrap_or_default(),
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Remounted::NotOurs),
         Err(e) => return Err(Error::io("cannot be read", e).about(mark)),
     };
-    let says = |key: &str| told.get(key).and_then(|value| value.as_bool()) == Some(true);
+    let says = |key: &str| mark_says.get(key).and_then(|value| value.as_bool()) == Some(true);
     // An image is read-only for ever; there, `/etc` and `/var` count.
     if is_read_only(root)? && !says("composefs") && !says("root.transient-ro") {
         return Ok(Remounted::RootIsReadOnly);
@@ -46,10 +51,12 @@ pub fn remount(root: &Path) -> Result<Remounted> {
     let sysroot = root.join("sysroot");
     if says("sysroot-ro") {
         // The filesystem becomes writable for the others, this view of it does not.
-        again(&sysroot, MountFlags::empty())?;
-        again(&sysroot, MountFlags::BIND | MountFlags::RDONLY)?;
+        writable_again(&sysroot)?;
+        let how = MountFlags::BIND | MountFlags::RDONLY;
+        let done = rustix::mount::mount_remount(&sysroot, how, "");
+        told(done, AGAIN, &sysroot)?;
     } else if is_read_only(&sysroot)? {
-        again(&sysroot, MountFlags::empty())?;
+        writable_again(&sysroot)?;
         writable.push("/sysroot");
     }
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
@@ -58,7 +65,7 @@ pub fn remount(root: &Path) -> Result<Remounted> {
         // A /boot of its own filesystem is mounted as its owner wants it.
         let foreign = name == "/boot" && device(&path) != device(&sysroot);
         if path.is_dir() && !foreign && is_read_only(&path)? {
-            again(&path, MountFlags::empty())?;
+            writable_again(&path)?;
             writable.push(name);
         }
     }
@@ -71,7 +78,6 @@ fn is_read_only(path: &Path) -> Result<bool> {
     Ok(found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-fn again(path: &Path, how: MountFlags) -> Result<()> {
-    rustix::mount::mount_remount(path, how, "")
-        .map_err(|e| Error::io("cannot be mounted again", e).about(path.to_owned()))
+fn writable_again(path: &Path) -> Result<()> {
+    told(make_writable(path), AGAIN, path)
 }

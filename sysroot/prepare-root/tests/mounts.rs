@@ -145,6 +145,15 @@ for at in usr etc var sysroot; do
 done
 "#;
 
+/// Runs ostree-remount in the new root, with what it is linked with.
+const REMOUNT: &str = r#"
+mkdir -p /run/bin && cp "$PREPARE" /run/bin/ostree-remount
+cp -L $(ldd "$PREPARE" | grep -o '/[^ ]*') /run/bin/
+mount --bind /run "$new/run"
+chroot "$new" $(ls /run/bin/ld-linux*) --library-path /run/bin --argv0 ostree-remount \
+  /run/bin/ostree-remount 2>&1
+"#;
+
 #[test]
 #[cfg_attr(not(has_ostree), ignore = "the C ostree is not installed")]
 #[cfg_attr(not(has_mount_namespaces), ignore = "needs root and mount namespaces")]
@@ -348,19 +357,15 @@ fn remounting_is_for_booted_deployments_only() {
         "usr/lib/ostree/prepare-root.conf",
         "[sysroot]\nreadonly=true\n",
     );
-    let seen = disk.boot(
+    let seen = disk.boot(&format!(
         r#"
         mount -o remount,bind,ro "$new/etc"
         mount -o remount,bind,ro "$new/var"
-        mkdir -p /run/bin && cp "$PREPARE" /run/bin/ostree-remount
-        cp -L $(ldd "$PREPARE" | grep -o '/[^ ]*') /run/bin/
-        mount --bind /run "$new/run"
-        chroot "$new" $(ls /run/bin/ld-linux*) --library-path /run/bin --argv0 ostree-remount \
-          /run/bin/ostree-remount 2>&1
+        {REMOUNT}
         touch "$new/etc/a" "$new/var/a" && echo both
         touch "$new/sysroot/a" 2>/dev/null || echo still read-only
-        "#,
-    );
+        "#
+    ));
     let wanted = [
         "ostree-remount: /etc is writable",
         "ostree-remount: /var is writable",
@@ -368,4 +373,32 @@ fn remounting_is_for_booted_deployments_only() {
         "still read-only",
     ];
     assert_eq!(lines(&seen), wanted);
+}
+
+#[test]
+#[cfg_attr(not(has_ostree), ignore = "the C ostree is not installed")]
+#[cfg_attr(
+    not(has_freezing),
+    ignore = "needs root, mount namespaces, a loop device, mkfs.ext4 and fsfreeze"
+)]
+fn a_frozen_filesystem_is_waited_for() {
+    let disk = Disk::new();
+    let seen = disk.boot(&format!(
+        r#"
+        truncate -s 4M "$D/var"
+        mkfs.ext4 -q "$D/var"
+        mount -o loop "$D/var" "$new/var"
+        mount -o remount,bind,ro "$new/var"
+        fsfreeze --freeze "$new/var"
+        mount -o remount,rw "$new/var" 2>/dev/null || echo busy
+        (sleep 0.3; fsfreeze --unfreeze "$new/var") &
+        {REMOUNT}
+        wait
+        touch "$new/var/a" && echo written
+        "#
+    ));
+    assert_eq!(
+        lines(&seen),
+        ["busy", "ostree-remount: /var is writable", "written"]
+    );
 }
