@@ -1,225 +1,24 @@
-//! Gets one object from a source: tries again, and continues where a transfer broke off.
-
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+//! Gets a file object: a short one in memory, a longer one through the scratch place.
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
-use super::budget::{Budget, SHORT_BYTES_MAX, Share};
-use super::ceiling::Ceiling;
-use super::options::Limits;
-use super::pace::Pace;
+use super::received::{IN_MEMORY_BYTES_MAX, Received, small_len};
+use super::{Arrival, Fetcher, Head, Transfer};
 use crate::codec::FlateCodec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ObjectName;
-use crate::pool::Pool;
-use crate::repo::Progress;
-use crate::store::{
-    Body, Incoming, ObjectSource, Payload, ResumableSource, Scratch, ScratchContent, ScratchFile,
-};
-use crate::transport::{FetchOptions, FetchedFile, RemotePath, Resume, Retry, Validator};
-
-/// A file up to this length is held in memory; a longer one goes through the scratch place.
-const IN_MEMORY_BYTES_MAX: u64 = 128 * 1024;
+use crate::ops::replicate::ceiling::Ceiling;
+use crate::store::{Body, Incoming, Payload, ResumableSource, ScratchContent};
+use crate::transport::{FetchOptions, FetchedFile, RemotePath, Validator};
 
 /// How much is gathered before it is appended to a scratch file: what an interruption can cost.
 const APPEND_BYTES: usize = 64 * 1024;
 
-/// Everything a fetch needs to know of the replication that it belongs to.
-#[derive(Debug)]
-pub(super) struct Fetcher {
-    pub(super) source: Arc<dyn ObjectSource>,
-    pub(super) resumable: Option<Arc<dyn ResumableSource>>,
-    pub(super) scratch: Option<Arc<dyn Scratch>>,
-    /// Paths of which an earlier transfer left something.
-    pub(super) kept: Mutex<HashSet<RemotePath>>,
-    pub(super) retry: Retry,
-    pub(super) limits: Limits,
-    pub(super) pace: Pace,
-    pub(super) progress: Progress,
-    pub(super) pool: Pool,
-    pub(super) budget: Budget,
-}
-
-/// A metadata object that arrived, and what it holds of the budget until it is stored.
-#[derive(Debug)]
-pub(super) struct ArrivedMetadata {
-    pub(super) bytes: Bytes,
-    pub(super) share: Share,
-}
-
-/// An object that arrived, and the scratch entry to give up once it is stored.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    pub(super) incoming: Incoming,
-    pub(super) spooled: Option<Box<dyn ScratchFile>>,
-    pub(super) bytes: u64,
-    pub(super) transfer: Transfer,
-}
-
-/// How an object came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transfer {
-    /// In one piece, just as long as the other side had announced.
-    Whole,
-    /// In parts, of which some may have been lying here for long; or nobody said how long it is.
-    Unsure,
-}
-
-/// What the beginning of a file object says. Not verified.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
-    /// How long it is at the source, if that is told.
-    pub(super) stored_bytes: Option<u64>,
-    /// How long its content is.
-    pub(super) content_bytes: u64,
-}
-
-/// How far a transfer has come: kept over tries.
-#[derive(Debug, Default)]
-enum Received {
-    #[default]
-    Nothing,
-    Memory {
-        validator: Option<Validator>,
-        bytes: BytesMut,
-    },
-    Spooled(Box<dyn ScratchFile>),
-}
-
 impl Fetcher {
-    /// Fetches a metadata object; its bytes are not verified yet. `None`: the source has it not.
-    pub(super) async fn metadata(&self, name: &ObjectName) -> Result<Option<ArrivedMetadata>> {
-        let mut attempt = 0;
-        let (mut received, mut broke) = (Received::Nothing, false);
-        loop {
-            let before = received.bytes();
-            let outcome = match &self.resumable {
-                Some(source) if broke => self.metadata_rest(&**source, name, &mut received).await,
-                _ => self.metadata_once(name).await,
-            };
-            match outcome {
-                Ok(bytes) => {
-                    self.pace.succeeded();
-                    return Ok(bytes);
-                }
-                Err(error) => {
-                    broke = true;
-                    // One that gets ahead may be interrupted as often as it likes.
-                    attempt = match received.bytes() > before {
-                        true => 1,
-                        false => attempt + 1,
-                    };
-                    self.wait_or_fail(error.about(*name), attempt, name).await?;
-                }
-            }
-        }
-    }
-
-    /// Fetches a metadata object whose transfer broke before: what is short goes on where it stopped,
-    /// so that a line which never carries all of it at once brings it all the same.
-    async fn metadata_rest(
-        &self,
-        source: &dyn ResumableSource,
-        name: &ObjectName,
-        received: &mut Received,
-    ) -> Result<Option<ArrivedMetadata>> {
-        let limit = self.limits.metadata_bytes_max;
-        let options = FetchOptions {
-            unless: None,
-            resume: received.resume(),
-            bytes_max: Some(limit),
-        };
-        let path = source.object_path(name);
-        let Some(mut file) = source.fetch_file(&path, options).await? else {
-            return Ok(None);
-        };
-        if file.offset == 0 {
-            let total = file
-                .total_bytes
-                .filter(|n| *n <= IN_MEMORY_BYTES_MAX.min(limit));
-            let Some(total) = total else {
-                *received = Received::Nothing;
-                let payload = Payload::Stream(file.bytes);
-                return self.collect(payload, limit).await.map(Some);
-            };
-            *received = Received::Memory {
-                validator: file.validator.clone(),
-                bytes: BytesMut::with_capacity(small_len(Some(total))),
-            };
-        } else if file.offset != received.bytes() {
-            return Err(Error::corrupt("the other side continued at another offset"));
-        }
-        let Received::Memory { bytes, .. } = received else {
-            return Err(Error::invalid("nothing was begun"));
-        };
-        // Kept also if this ends in an error: it need not come again.
-        while let Some(chunk) = file.bytes.next().await {
-            let chunk = chunk?;
-            self.count(chunk.len());
-            if (bytes.len() + chunk.len()) as u64 > IN_MEMORY_BYTES_MAX.min(limit) {
-                return Err(Error::corrupt("is longer than was announced"));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let bytes = std::mem::take(bytes);
-        Ok(Some(ArrivedMetadata {
-            bytes: bytes.freeze(),
-            share: Share::default(),
-        }))
-    }
-
-    async fn metadata_once(&self, name: &ObjectName) -> Result<Option<ArrivedMetadata>> {
-        let Some(body) = self.source.fetch(name).await? else {
-            return Ok(None);
-        };
-        let Body::Metadata(payload) = body else {
-            return Err(Error::corrupt(
-                "the source sent a file where metadata was asked for",
-            ));
-        };
-        self.collect(payload, self.limits.metadata_bytes_max)
-            .await
-            .map(Some)
-    }
-
-    async fn collect(&self, payload: Payload, limit: u64) -> Result<ArrivedMetadata> {
-        let too_long = || Error::corrupt(format!("is longer than the limit, {limit} bytes"));
-        let mut share = Share::default();
-        let bytes = match payload {
-            Payload::Bytes(bytes) => bytes,
-            Payload::Stream(mut stream) => {
-                let mut all = BytesMut::new();
-                while let Some(chunk) = stream.next().await {
-                    let chunk = chunk?;
-                    self.count(chunk.len());
-                    let length = all.len() + chunk.len();
-                    if length as u64 > limit {
-                        return Err(too_long());
-                    }
-                    if length > SHORT_BYTES_MAX && !share.is_some() {
-                        share = self.budget.all().await?;
-                    }
-                    all.extend_from_slice(&chunk);
-                }
-                all.freeze()
-            }
-            Payload::Reader(_) | Payload::Local(_) => {
-                let problem = "a source of plain files is read through its local view";
-                return Err(Error::unsupported(problem));
-            }
-        };
-        if bytes.len() as u64 > limit {
-            return Err(too_long());
-        }
-        share.shrink_to(bytes.len());
-        Ok(ArrivedMetadata { bytes, share })
-    }
-
     /// Fetches a file object, whose content is `unpacked_bytes` long if its commit says so. `None`: the
     /// source has it not.
-    pub(super) async fn content(
+    pub(in crate::ops::replicate) async fn content(
         &self,
         name: &ObjectName,
         unpacked_bytes: Option<u64>,
@@ -243,7 +42,7 @@ impl Fetcher {
     }
 
     /// Reads the beginning of a file object. `None`: the source has it not.
-    pub(super) async fn head(&self, name: &ObjectName) -> Result<Option<Head>> {
+    pub(in crate::ops::replicate) async fn head(&self, name: &ObjectName) -> Result<Option<Head>> {
         let mut attempt = 0;
         loop {
             match self.head_once(name).await {
@@ -277,7 +76,7 @@ impl Fetcher {
     }
 
     /// Returns how many bytes of a file an earlier transfer left.
-    pub(super) async fn kept_bytes(&self, name: &ObjectName) -> Result<u64> {
+    pub(in crate::ops::replicate) async fn kept_bytes(&self, name: &ObjectName) -> Result<u64> {
         let (Some(source), Some(scratch)) = (&self.resumable, &self.scratch) else {
             return Ok(0);
         };
@@ -500,29 +299,6 @@ impl Fetcher {
             transfer,
         })
     }
-
-    fn count(&self, bytes: usize) {
-        self.progress
-            .update(|snapshot| snapshot.transferred.done_bytes += bytes as u64);
-    }
-
-    /// Waits before try `attempt`, or gives the error back if that is no use.
-    async fn wait_or_fail(&self, error: Error, attempt: u32, name: &ObjectName) -> Result<()> {
-        let ErrorKind::Unavailable { retry_after } = error.kind() else {
-            return Err(error);
-        };
-        self.pace.failed();
-        if attempt > self.retry.retries {
-            return Err(error.context(format!("gave up after {attempt} tries")));
-        }
-        let [a, b, c, d, e, f, g, h, ..] = *name.checksum.as_bytes();
-        let salt = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let wait = self.retry.wait_before(attempt, salt, retry_after);
-        tracing::debug!(%error, attempt, wait_ms = wait.as_millis() as u64, "trying again");
-        self.progress.update(|snapshot| snapshot.retries += 1);
-        tokio::time::sleep(wait).await;
-        Ok(())
-    }
 }
 
 /// Returns whether what was received need not be kept for another try: it is wrong, or of what has no
@@ -541,54 +317,5 @@ fn announced_bytes(body: &Body) -> Option<u64> {
         Body::Filez { stored_bytes, .. } => *stored_bytes,
         Body::File { content_bytes, .. } => Some(*content_bytes),
         Body::Metadata(_) => None,
-    }
-}
-
-fn small_len(total_bytes: Option<u64>) -> usize {
-    let total = total_bytes.unwrap_or(0).min(IN_MEMORY_BYTES_MAX);
-    usize::try_from(total).unwrap_or(0)
-}
-
-impl Received {
-    fn bytes(&self) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Memory { bytes, .. } => bytes.len() as u64,
-            Self::Spooled(file) => file.received_bytes(),
-        }
-    }
-
-    fn total_bytes(&self) -> Option<u64> {
-        match self {
-            Self::Spooled(file) => file.total_bytes(),
-            _ => None,
-        }
-    }
-
-    async fn discard(self) -> Result<()> {
-        match self {
-            Self::Spooled(file) => file.discard().await,
-            Self::Nothing | Self::Memory { .. } => Ok(()),
-        }
-    }
-
-    fn is_complete(&self) -> bool {
-        match self {
-            Self::Spooled(file) => file.total_bytes() == Some(file.received_bytes()),
-            _ => false,
-        }
-    }
-
-    /// Returns where to continue: only a validated version can be continued.
-    fn resume(&self) -> Option<Resume> {
-        let validator = match self {
-            Self::Nothing => None,
-            Self::Memory { validator, .. } => validator.clone(),
-            Self::Spooled(file) => file.validator().cloned(),
-        };
-        let offset = self.bytes();
-        validator
-            .filter(|_| offset > 0)
-            .map(|validator| Resume { offset, validator })
     }
 }
