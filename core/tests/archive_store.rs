@@ -623,13 +623,13 @@ async fn a_lease_that_was_left_behind_expires() {
     let path = shown[0].path.clone();
     drop(guard);
     store.settle().await;
+    let begun = SystemTime::now();
     files.overwrite(path.as_str(), b"left behind");
     let mut patient = options();
     patient.lease.wait = Duration::from_secs(5);
     let other = ArchiveStore::open(Arc::new(files.clone()), patient)
         .await
         .unwrap();
-    let begun = SystemTime::now();
     let _lock = other.lock(LockKind::Exclusive).await.unwrap();
     assert!(begun.elapsed().unwrap() >= Duration::from_millis(100));
 }

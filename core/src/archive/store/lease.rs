@@ -135,7 +135,7 @@ impl Leases {
     }
 
     async fn acquire(&self, kind: LockKind) -> Result<Lease> {
-        let (begun, mut pause) = (Instant::now(), PAUSE);
+        let (mut waited, mut pause) = (Duration::ZERO, PAUSE);
         loop {
             let lease = self.write(kind).await?;
             if self.is_alone(&lease, kind).await? {
@@ -145,10 +145,12 @@ impl Leases {
             drop(lease);
             self.settle().await;
             // How long the server takes does not count, only how long others do.
-            if begun.elapsed() >= self.options.wait {
+            if waited >= self.options.wait {
                 return Err(self.timed_out(kind));
             }
-            sleep(pause + self.scatter(pause)).await;
+            let rest = pause + self.scatter(pause);
+            sleep(rest).await;
+            waited += rest;
             pause = (pause * 2).min(PAUSE_MAX).min(self.options.wait);
         }
     }
