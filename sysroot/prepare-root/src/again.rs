@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::{Errno, Result};
 use rustix::mount::MountFlags;
@@ -21,10 +21,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// Those of `mount(2)`. Blocks the thread while it waits.
 pub fn make_writable(path: &Path) -> Result<()> {
-    let late = Instant::now() + PATIENCE;
+    // What counts is how long it was waited here: a try may itself be held up while the filesystem freezes.
+    let mut waited = Duration::ZERO;
     loop {
         match rustix::mount::mount_remount(path, MountFlags::empty(), "") {
-            Err(Errno::BUSY) if Instant::now() < late => sleep(PAUSE),
+            Err(Errno::BUSY) if waited < PATIENCE => {
+                sleep(PAUSE);
+                waited += PAUSE;
+            }
             done => return done,
         }
     }
