@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt};
 use treeferry_core::Error;
 
 /// No check takes nearly as long as this: who does hangs.
-const CHECK_SECONDS_MAX: u64 = 120;
+const CHECK_SECONDS_MAX: u64 = 300;
 
 const CHECKS_AT_ONCE: usize = 8;
 

@@ -122,8 +122,8 @@ impl Place {
         let mut options = ArchiveOptions::default();
         options.retry = quick_retry();
         options.lease.seed = self.handles.fetch_add(1, Ordering::Relaxed);
-        options.lease.ttl = Duration::from_millis(300);
-        options.lease.wait = Duration::from_secs(10);
+        options.lease.ttl = Duration::from_secs(1);
+        options.lease.wait = Duration::from_secs(30);
         let files = FaultyTransport::new(files, Arc::clone(&self.faults)).spoiling(is_seen);
         let store = ArchiveStore::create(Arc::new(files), CreateArchive::default(), options);
         Ok(Repo::new(Arc::new(store.await?)))

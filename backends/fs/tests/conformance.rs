@@ -30,7 +30,7 @@ impl Fixture for Repo {
         let options = CreateOptions {
             open: OpenOptions {
                 split_xattrs: SplitXattrs::Writable,
-                lock_timeout: Some(Duration::from_millis(100)),
+                lock_timeout: Some(Duration::from_millis(500)),
                 ..OpenOptions::default()
             },
             ..CreateOptions::default()

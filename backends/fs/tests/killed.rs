@@ -186,10 +186,14 @@ async fn kill_rounds(name: &str, rounds: u64) {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join(name);
     let (mut next, mut acknowledged, mut unheard) = (0_u64, 0, 0_u64);
+    // Rounds in a row in which nothing was said: a slow machine is given longer.
+    let mut silent = 0_u32;
     for round in 0..rounds {
         // Some are killed while they open the place, some in the middle of work.
         let pause = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let said = write_until_killed(&place, next, Duration::from_millis(15 + pause % 200));
+        let pause = Duration::from_millis(15 + pause % 200) * (1 + silent / 4);
+        let said = write_until_killed(&place, next, pause);
+        silent = if said.is_empty() { silent + 1 } else { 0 };
         acknowledged += said.len();
         let repo = open(&place).await;
         check(&repo, &said, round).await;

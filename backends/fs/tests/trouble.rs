@@ -5,6 +5,7 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::*;
@@ -41,11 +42,16 @@ impl Mounted {
     }
 
     fn remount(&self, options: &str) {
-        let mount = Command::new("mount")
+        let mut mount = Command::new("mount");
+        mount
             .args(["-o", &format!("remount,{options}")])
-            .arg(self.0.path())
-            .status();
-        assert!(mount.unwrap().success());
+            .arg(self.0.path());
+        // Busy while another test's child, between fork and exec, has our files open.
+        let late = Instant::now() + Duration::from_secs(10);
+        while !mount.status().unwrap().success() {
+            assert!(Instant::now() < late, "it stays busy");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

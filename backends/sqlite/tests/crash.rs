@@ -37,14 +37,18 @@ async fn killed_1000_times_it_loses_nothing() {
 async fn kill_rounds(rounds: u64) {
     let place = OneFile::new();
     let (mut next, mut acknowledged, mut cut) = (0, 0, 0);
+    // Rounds in a row in which nothing was said: a slow machine is given longer.
+    let mut silent = 0_u32;
     for round in 0..rounds {
         let mut child = start("writer", &place.path(), BRANCH, next, LONG);
         let id = child.id();
         // Some are killed while they open the file, some in the middle of work.
         let pause = round.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        tokio::time::sleep(Duration::from_millis(15 + pause % 200)).await;
+        let pause = Duration::from_millis(15 + pause % 200) * (1 + silent / 4);
+        tokio::time::sleep(pause).await;
         child.kill().expect("it can be killed");
         let said = listen(&mut child);
+        silent = if said.is_empty() { silent + 1 } else { 0 };
         let status = child.wait().expect("it ends");
         assert!(
             !status.success(),

@@ -173,7 +173,7 @@ fn an_interrupted_pull_stays_with_the_delta_and_goes_on_inside_of_a_part() {
     treeferry(&repo, ["refs", "--create=origin:main", &versions.first]).success();
     let mut pull = crate::support::run::treeferry_command(&repo, ["pull", "origin", "main"]);
     let mut child = pull.stdout(std::process::Stdio::null()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(4000));
+    crate::support::wait_for_a_part(&repo);
     child.kill().unwrap();
     child.wait().unwrap();
     nginx.restart(Manners::default());

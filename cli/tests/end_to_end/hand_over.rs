@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::support::nginx::{Manners, Nginx};
 use crate::support::run::{Ran, ostree, ostree_command, treeferry, treeferry_command};
 use crate::support::tree::{Compare, assert_same, make_next, make_odd, make_plain, write};
-use crate::support::{Place, assert_c_fsck, commit, commit_c, objects, rev};
+use crate::support::{
+    Place, assert_c_fsck, commit, commit_c, object_path, objects, rev, wait_for_a_part,
+};
 
 /// What somebody wrote into a configuration by hand.
 const BY_HAND: &str = "
@@ -130,7 +131,7 @@ fn slow_pull(place: &Place) -> (Nginx, std::path::PathBuf) {
     commit_c(&source, "main", &place.join("tree"));
     let slow = Manners {
         http: "",
-        location: "limit_rate 500k;",
+        location: "limit_rate 200k;",
     };
     let nginx = Nginx::start(&source, slow);
     let repo = place.init("repo", "archive");
@@ -154,17 +155,18 @@ fn a_prune_of_c_waits_for_our_pull() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(1000));
+    // A part has come: the pull holds its lock.
+    wait_for_a_part(&repo);
     set_lock_timeout(&repo, "0");
     let err = ostree(&repo, ["prune", "--refs-only"]).failure();
     assert!(err.to_lowercase().contains("lock"), "{err}");
     assert_eq!(pulling.try_wait().unwrap(), None, "it ended too early");
     set_lock_timeout(&repo, "60");
     ostree(&repo, ["prune", "--refs-only"]).success();
-    // It had to wait until the pull had ended, or all but.
-    let started = Instant::now();
+    // It had to wait until all was there: the commit comes last.
+    let commit = rev(&place.join("source"), "main").unwrap();
+    assert!(object_path(&repo, &commit, "commit").exists());
     assert!(pulling.wait().unwrap().success());
-    assert!(started.elapsed() < Duration::from_secs(2));
     assert!(rev(&repo, "origin:main").is_some());
     assert_c_fsck(&repo);
 }

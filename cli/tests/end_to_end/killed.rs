@@ -106,9 +106,13 @@ fn resumes_after_kills(mode: &str, seed: u64) {
     let mut stored_before: BTreeSet<String> = BTreeSet::new();
     let mut looked_at = 0;
     let (mut kills, mut lost_max) = (0, 0);
+    // Rounds in a row in which nothing was asked for: a slow machine is given longer.
+    let mut silent = 0_u32;
     while kills < KILLS {
-        let after = Duration::from_millis(chance.among(40..600));
-        kills += usize::from(pull_until_killed(&repo, &nginx, after));
+        let after = Duration::from_millis(chance.among(40..600)) * (1 + silent / 4);
+        let counts = pull_until_killed(&repo, &nginx, after);
+        silent = if counts { 0 } else { silent + 1 };
+        kills += usize::from(counts);
         let round = looked_at;
         looked_at = assert_not_asked_again(&nginx, looked_at, &stored_before);
         assert_eq!(

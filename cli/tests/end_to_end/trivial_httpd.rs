@@ -99,8 +99,8 @@ fn both_clients_pull_through_halves_and_errors() {
     for (at, options) in [
         &[][..],
         &["--force-range-requests"],
-        &["--random-500s=20", "--random-500s-max=30"],
-        &["--random-408s=20", "--random-408s-max=30"],
+        &["--random-500s=10", "--random-500s-max=30"],
+        &["--random-408s=10", "--random-408s-max=30"],
     ]
     .iter()
     .enumerate()

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::damage::{checksum_of, rot};
 use crate::support::chance::Chance;
@@ -10,7 +9,7 @@ use crate::support::nginx::{Manners, Nginx};
 use crate::support::raw_server::{Answer, RawServer};
 use crate::support::run::{ostree, treeferry, treeferry_command};
 use crate::support::tree::write;
-use crate::support::{Place, add_origin, commit_c, objects, rev};
+use crate::support::{Place, add_origin, commit_c, objects, rev, wait_for_a_part};
 
 const TRUSTED: [&str; 2] = ["--mirror", "--http-trusted"];
 
@@ -160,7 +159,7 @@ fn a_transfer_that_ends_early_is_never_an_object() {
 /// So slow that the server can be stopped in between.
 const SLOW: Manners<'_> = Manners {
     http: "",
-    location: "limit_rate 100k;",
+    location: "limit_rate 40k;",
 };
 
 #[test]
@@ -173,7 +172,7 @@ fn a_file_that_came_in_parts_is_verified_all_the_same() {
     let repo = place.init("repo", "archive");
     add_origin(&repo, &nginx.url());
     let mut pulling = treeferry_command(&repo, pull(&TRUSTED)).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(1500));
+    wait_for_a_part(&repo);
     assert_eq!(pulling.try_wait().unwrap(), None, "it ended too early");
     nginx.stop();
     nginx.restart(Manners::default());

@@ -194,7 +194,8 @@ pub(crate) fn run(program: &str, at: &Path, words: &[String]) -> Outcome {
         .env_remove("SOURCE_DATE_EPOCH")
         .env_remove("OSTREE_EDITOR")
         .env_remove("VISUAL")
-        .env("EDITOR", "./editor")
+        // By a shell: a script just written may still be open in another test's child.
+        .env("EDITOR", "sh ./editor")
         .env("OSTREE_DUMMY_SIGN_ENABLED", "1")
         .env("TZ", "UTC")
         .env("LC_ALL", "C.UTF-8")

@@ -12,7 +12,7 @@ use crate::round_trip::{all_refs, copy, make_source};
 use crate::support::chance::Chance;
 use crate::support::run::{ostree, ostree_command, treeferry, treeferry_command};
 use crate::support::tree::write;
-use crate::support::{Place, assert_c_fsck, commit, object_of, rev};
+use crate::support::{Place, assert_c_fsck, commit, object_of, rev, wait_until};
 
 const ID: &str = "org.example.Os";
 
@@ -185,6 +185,13 @@ fn pulled_out(kind: Kind) {
     let mut writing = treeferry_command(&source, words);
     let quiet = writing.stdout(Stdio::null()).stderr(Stdio::null());
     let mut writing = quiet.spawn().unwrap();
+    // Once it has opened the stick it writes.
+    let open_files = format!("/proc/{}/fd", writing.id());
+    wait_until(|| {
+        let links = fs::read_dir(&open_files).unwrap().flatten();
+        let mut paths = links.filter_map(|link| fs::read_link(link.path()).ok());
+        paths.any(|path| path.starts_with(&stick))
+    });
     std::thread::sleep(Duration::from_millis(150));
     medium.pull_out();
     assert!(

@@ -11,6 +11,7 @@ pub(crate) mod serve;
 pub(crate) mod tree;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use run::{ostree, treeferry};
 
@@ -105,6 +106,30 @@ pub(crate) fn staged_objects(repo: &Path) -> Vec<String> {
     staging
         .flat_map(|entry| objects_below(&entry.path()))
         .collect()
+}
+
+/// Waits until some of a long file has come to a repository, and is written down: at least 64 KiB at a time are.
+#[track_caller]
+pub(crate) fn wait_for_a_part(repo: &Path) {
+    wait_until(|| {
+        let scratch = std::fs::read_dir(repo.join("tmp/treeferry-scratch"));
+        scratch.is_ok_and(|entries| {
+            entries.flatten().any(|entry| {
+                entry.file_name().to_string_lossy().ends_with(".part")
+                    && entry.metadata().is_ok_and(|found| found.len() >= 64 * 1024)
+            })
+        })
+    });
+}
+
+/// Waits for what comes to be, however slow the machine is.
+#[track_caller]
+pub(crate) fn wait_until(mut reached: impl FnMut() -> bool) {
+    let late = Instant::now() + Duration::from_secs(60);
+    while !reached() {
+        assert!(Instant::now() < late, "it does not come so far");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn objects_below(dir: &Path) -> Vec<String> {

@@ -129,11 +129,13 @@ pub(super) async fn counting_through_two_handles_is_exact(place: Here<'_>) -> Ou
 
 pub(super) async fn one_of_many_creators_wins(place: Here<'_>) -> Outcome {
     let name = name("created/once")?;
+    let start = Arc::new(Barrier::new(8));
     let mut tasks = Vec::new();
     for i in 0..8 {
         let refs = place.open().await?;
-        let name = name.clone();
+        let (name, start) = (name.clone(), Arc::clone(&start));
         tasks.push(spawned(async move {
+            start.wait().await;
             update(&*refs, &name, ExpectedRef::Absent, Some(commit(i))).await
         }));
     }

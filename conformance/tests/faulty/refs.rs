@@ -23,7 +23,7 @@ impl Faulty {
             return Ok(RefAnswer::Conflict { current });
         }
         tokio::task::yield_now().await;
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         let expected = ExpectedRef::Any;
         let update = RefUpdate { expected, ..update };
         Ok(self.inner.update_refs(&[update]).await?.remove(0))

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use support::{Served, client, impatient, pattern};
+use support::{Served, client, patient, pattern};
 use treeferry_core::archive::ArchiveRemote;
 use treeferry_core::codec::FlateCodec;
 use treeferry_core::format::ObjectName;
@@ -79,7 +79,7 @@ async fn objects_of_a_c_archive_arrive_and_verify() {
     let checksum = tokio::task::spawn_blocking(move || commit(&dir, &in_repo))
         .await
         .unwrap();
-    let transport = client(&served.url(), impatient()).await;
+    let transport = client(&served.url(), patient()).await;
     let remote = ArchiveRemote::new(Arc::new(transport));
     let branch = RefName::Local("os/stable".parse().unwrap());
     let found = remote.read_ref(&branch).await.unwrap().unwrap();

@@ -50,7 +50,10 @@ async fn spoiled(path: &'static str, fate: Fate) -> BucketTransport {
     };
     let proxy = Proxy::start(seaweed().port, Arc::new(decide)).await;
     let mut options = options(proxy.port);
-    options.stall_timeout = Duration::from_millis(500);
+    if fate == Fate::Stall {
+        // Long enough for what has to pass.
+        options.stall_timeout = Duration::from_secs(3);
+    }
     BucketTransport::open_for_writing(&fresh_address(), options)
         .await
         .unwrap()

@@ -52,7 +52,7 @@ impl Nginx {
         loop {
             let log = std::fs::read_to_string(self.dir.path().join("logs/access.log"));
             let lines: Vec<_> = log.unwrap_or_default().lines().map(str::to_owned).collect();
-            if lines.len() >= count || started.elapsed() > Duration::from_secs(5) {
+            if lines.len() >= count || started.elapsed() > Duration::from_secs(60) {
                 return lines;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -91,7 +91,7 @@ fn free_port() -> u16 {
 
 fn is_up(child: &mut Child, port: u16) -> bool {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(5) {
+    while started.elapsed() < Duration::from_secs(60) {
         if !matches!(child.try_wait(), Ok(None)) {
             return false;
         }

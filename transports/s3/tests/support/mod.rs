@@ -182,7 +182,7 @@ fn start(line: &str, dir: tempfile::TempDir, port: u16, question: &str) -> Optio
         port,
     };
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(60) {
+    while started.elapsed() < Duration::from_secs(180) {
         if answers(port, question) {
             return Some(server);
         }

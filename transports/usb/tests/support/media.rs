@@ -147,7 +147,7 @@ impl Medium {
         while !self.is_mounted() {
             let waited = started.elapsed();
             assert!(
-                waited < Duration::from_secs(10),
+                waited < Duration::from_secs(60),
                 "{:?} is not mounted",
                 self.kind
             );
@@ -166,8 +166,18 @@ impl Medium {
     /// Unmounts it, all written.
     pub(crate) fn unmount(&mut self) {
         if self.is_mounted() {
-            let unmounted = Command::new("umount").arg(&self.point).output().unwrap();
-            assert!(unmounted.status.success(), "{unmounted:?}");
+            let mut umount = Command::new("umount");
+            umount.arg(&self.point);
+            // Busy while another test's child, between fork and exec, has our files open.
+            let late = Instant::now() + Duration::from_secs(10);
+            loop {
+                let unmounted = umount.output().unwrap();
+                if unmounted.status.success() {
+                    break;
+                }
+                assert!(Instant::now() < late, "{unmounted:?}");
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
         self.driver_gone();
     }
