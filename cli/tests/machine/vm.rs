@@ -16,6 +16,9 @@ const BOOT_SECONDS_MAX: u64 = 600;
 const SILENT_MAX: Duration = Duration::from_secs(90);
 const STARTS_MAX: u32 = 3;
 
+/// How long a disk may stay mounted in a mount namespace of another test: as long as making an initramfs takes there.
+const RELEASED_MAX: Duration = Duration::from_secs(300);
+
 /// How often a machine is looked at.
 const POLL: Duration = Duration::from_millis(3);
 
@@ -72,7 +75,24 @@ impl Disk {
         printed("mount", &["-o", "loop", image, at_text]);
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| look(&at)));
         printed("umount", &[at_text]);
+        self.wait_until_released();
         found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Waits until nobody has the disk mounted any more. Who made a mount namespace of its own while it was mounted here has
+    /// it mounted there until that ends, and who mounts the disk meanwhile sees what was on it then, whatever is written
+    /// to the image.
+    fn wait_until_released(&self) {
+        let late = Instant::now() + RELEASED_MAX;
+        let image = self.image.to_str().unwrap();
+        loop {
+            let devices = printed("losetup", &["--associated", image]);
+            if devices.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < late, "{devices} stays");
+            sleep(Duration::from_millis(50));
+        }
     }
 
     /// Does what a boot loader does: takes the first entry of the menu, and loads what it names.
