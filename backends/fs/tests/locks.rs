@@ -18,14 +18,6 @@ use treeferry_core::store::{
     RefStore, Stored,
 };
 
-async fn open_impatient(path: &Path) -> FsRepo {
-    let options = OpenOptions {
-        lock_timeout: Some(Duration::ZERO),
-        ..OpenOptions::default()
-    };
-    FsRepo::open(path, options).await.unwrap()
-}
-
 fn dirmeta(number: u32) -> Incoming {
     let meta = DirMeta {
         uid: number,
@@ -74,12 +66,6 @@ async fn a_timeout_of_the_config_counts() {
     let waited = started.elapsed();
     // Without the configuration it would be 300 s.
     assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(60));
-}
-
-fn staging_dirs(repo: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(repo.join("tmp")).unwrap();
-    let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("staging-")).collect()
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::*;
-use treeferry_backend_fs::{FsMode, FsRepo, OpenOptions};
+use treeferry_backend_fs::FsMode;
 use treeferry_core::error::ErrorKind;
 use treeferry_core::format::ObjectType;
 use treeferry_core::store::{BatchOptions, Incoming, LockKind, ObjectSource, ObjectStore, Stored};
@@ -20,14 +20,6 @@ fn prune(repo: &Path) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
-}
-
-async fn open_impatient(path: &Path) -> FsRepo {
-    let options = OpenOptions {
-        lock_timeout: Some(Duration::ZERO),
-        ..OpenOptions::default()
-    };
-    FsRepo::open(path, options).await.unwrap()
 }
 
 #[tokio::test]
@@ -87,12 +79,6 @@ async fn our_exclusive_lock_waits_for_a_commit_of_c() {
     commit.kill().unwrap();
     commit.wait().unwrap();
     repo.lock(LockKind::Exclusive).await.unwrap();
-}
-
-fn staging_dirs(repo: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(repo.join("tmp")).unwrap();
-    let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("staging-")).collect()
 }
 
 /// Kills a commit of the C `ostree` when it begins to publish.

@@ -87,7 +87,7 @@ fn publish_under_readers(publications: usize, rest: Duration) {
         started.elapsed()
     );
     assert!(
-        polls.iter().all(|polls| *polls >= publications / 4),
+        polls.iter().all(|polls| *polls >= publications.div_ceil(4)),
         "{polls:?}"
     );
     let head = rev(&source, "main");

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use treeferry_backend_fs::{CreateOptions, FsMode, FsRepo, OpenOptions, SplitXattrs};
@@ -98,6 +99,15 @@ pub async fn open(path: &Path) -> FsRepo {
     FsRepo::open(path, options).await.unwrap()
 }
 
+/// Opens one that does not wait for locks.
+pub async fn open_impatient(path: &Path) -> FsRepo {
+    let options = OpenOptions {
+        lock_timeout: Some(Duration::ZERO),
+        ..OpenOptions::default()
+    };
+    FsRepo::open(path, options).await.unwrap()
+}
+
 pub async fn create(path: &Path, mode: FsMode) -> FsRepo {
     let open = OpenOptions {
         split_xattrs: SplitXattrs::Writable,
@@ -132,6 +142,13 @@ pub async fn put_one(repo: &impl ObjectStore, object: Incoming) -> treeferry_cor
 /// Returns where an object lies in a repository.
 pub fn object_path(repo: &Path, name: &ObjectName, layout: ContentLayout) -> PathBuf {
     repo.join("objects").join(name.loose_path(layout))
+}
+
+/// Returns the names of staging directories, and of their locks.
+pub fn staging_dirs(repo: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(repo.join("tmp")).unwrap();
+    let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("staging-")).collect()
 }
 
 /// Returns all objects of a repository, children before parents.
